@@ -1,0 +1,197 @@
+//! Frames as a source lends them: borrowed pixels, never a copy.
+//!
+//! Glossary: a *frame* is one picture of the source; its *sequence* counts the pictures the source
+//! made (a gap is a lost one); its *time* is monotonic and starts at zero with the source.
+
+mod sample;
+
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::size::MAX_FRAME_SIDE;
+
+pub use sample::Region;
+
+/// Layout of the pixels in memory. Compressed pictures are decoded in `camera` and arrive as [`PixelFormat::Rgb`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PixelFormat {
+    /// Packed 4:2:2, bytes Y0 U Y1 V.
+    Yuyv,
+    /// Packed 4:2:2, bytes U Y0 V Y1.
+    Uyvy,
+    /// Planar 4:2:0: luma plane, then interleaved U V at half width and height.
+    Nv12,
+    /// Planar 4:2:0: luma plane, then U plane, then V plane (Y4M, `yuv420p`).
+    I420,
+    /// Bytes R G B.
+    Rgb,
+    /// One luma byte.
+    Grey,
+}
+
+impl PixelFormat {
+    /// Bytes of one row of the first (or only) plane, without padding.
+    pub fn row_bytes(self, width: u32) -> usize {
+        let width = width as usize;
+        match self {
+            // An odd width still carries its last chroma pair.
+            Self::Yuyv | Self::Uyvy => width.div_ceil(2) * 4,
+            Self::Nv12 | Self::I420 | Self::Grey => width,
+            Self::Rgb => width * 3,
+        }
+    }
+
+    /// Bytes of a whole picture whose first plane has rows of `stride` bytes.
+    ///
+    /// Chroma planes follow the luma plane without a gap: NV12 with the same stride, I420 with half of it (rounded up).
+    pub fn picture_bytes(self, height: u32, stride: usize) -> usize {
+        let height = height as usize;
+        let chroma_rows = height.div_ceil(2);
+        match self {
+            Self::Nv12 => stride * height + stride.div_ceil(2) * 2 * chroma_rows,
+            Self::I420 => stride * height + 2 * stride.div_ceil(2) * chroma_rows,
+            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => stride * height,
+        }
+    }
+}
+
+/// One picture, borrowed from its source until the next one is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    pixels: &'a [u8],
+    format: PixelFormat,
+    width: u32,
+    height: u32,
+    stride: usize,
+    sequence: u64,
+    time: Duration,
+}
+
+impl<'a> Frame<'a> {
+    /// A frame of `width` x `height` pixels whose first plane has rows of `stride` bytes.
+    ///
+    /// # Errors
+    /// [`Error::BadFrame`] if a side is zero or above [`MAX_FRAME_SIDE`], the stride is shorter than a row,
+    /// or `pixels` is shorter than the picture (the last row may lack its padding).
+    pub fn new(pixels: &'a [u8], format: PixelFormat, (width, height): (u32, u32), stride: usize) -> Result<Self> {
+        let sides = 1..=MAX_FRAME_SIDE;
+        if !sides.contains(&width) || !sides.contains(&height) {
+            return Err(Error::BadFrame {
+                expected: format!("sides of 1 to {MAX_FRAME_SIDE} pixels"),
+                found: format!("{width}x{height}"),
+            });
+        }
+        let row = format.row_bytes(width);
+        if stride < row {
+            return Err(Error::BadFrame {
+                expected: format!("rows of at least {row} bytes for {width} pixels of {format:?}"),
+                found: format!("a stride of {stride}"),
+            });
+        }
+        let padding = stride - row;
+        let needed = format.picture_bytes(height, stride) - padding;
+        if pixels.len() < needed {
+            return Err(Error::BadFrame {
+                expected: format!("{needed} bytes for {width}x{height} {format:?}"),
+                found: format!("{} bytes", pixels.len()),
+            });
+        }
+        Ok(Self { pixels, format, width, height, stride, sequence: 0, time: Duration::ZERO })
+    }
+
+    /// The same frame with its place in the stream.
+    #[must_use]
+    pub fn at(self, sequence: u64, time: Duration) -> Self {
+        Self { sequence, time, ..self }
+    }
+
+    /// The bytes of the picture, rows of [`Frame::stride`] bytes.
+    pub fn pixels(&self) -> &'a [u8] {
+        self.pixels
+    }
+
+    /// Layout of the bytes.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// Width in pixels.
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels.
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Bytes from one row of the first plane to the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Number of the picture in its source, from 0; lost pictures leave gaps.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Time of capture since the source started.
+    pub fn time(&self) -> Duration {
+        self.time
+    }
+}
+
+/// What a source has to give now.
+#[derive(Debug)]
+pub enum Next<'a> {
+    /// A picture.
+    Frame(Frame<'a>),
+    /// No picture this time; ask again.
+    Idle(Idle),
+    /// The recording is over.
+    End,
+}
+
+/// Why there is no picture this time. Each is counted in [`SourceHealth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Nothing came within the timeout.
+    Timeout,
+    /// A damaged picture was dropped.
+    Corrupt,
+    /// The device is gone; the source tries to open it again.
+    Reconnecting,
+}
+
+/// Counters of a source since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceHealth {
+    /// Pictures handed out.
+    pub delivered: u64,
+    /// Damaged pictures dropped.
+    pub corrupt: u64,
+    /// Pictures skipped because a newer one was waiting.
+    pub stale: u64,
+    /// Waits that ended without a picture.
+    pub timeouts: u64,
+    /// Times the device was opened again.
+    pub reconnects: u64,
+}
+
+/// Anything that gives frames: a camera, a clip, a fault injector around either.
+pub trait FrameSource {
+    /// The next picture, or why there is none. Blocks for one timeout at most.
+    ///
+    /// # Errors
+    /// Only what waiting and reconnecting cannot mend.
+    fn next_frame(&mut self) -> Result<Next<'_>>;
+
+    /// What happened so far.
+    fn health(&self) -> SourceHealth;
+
+    /// One line for the log: what it is, size, format, rate.
+    fn describe(&self) -> String;
+
+    /// Whether the pictures are happening now (a camera) or were recorded (a clip).
+    fn is_live(&self) -> bool;
+}

@@ -1,0 +1,45 @@
+//! Person re-identification for small boards: camera frames in, identities out.
+//!
+//! The modules below are rooms in the order of the data. A room imports only rooms above it in this
+//! list, and [`kernels`], [`size`], [`error`]. A type lives in the room that makes it.
+//!
+//! | room | takes -> gives |
+//! |---|---|
+//! | [`frame`] | pixels as a source lends them: [`frame::Frame`], [`frame::FrameSource`] |
+//! | [`camera`] | outside -> [`frame::Frame`]: V4L2 devices, recorded clips, a fault injector |
+//! | [`model`] | card + ONNX file -> verified, ready [`model::Network`] |
+//! | [`detector`] | frame -> [`detector::Detection`] |
+//! | [`tracks`] | detections -> [`tracks::Track`], and who needs an embedding now |
+//! | [`crop`] | frame + box -> the backbone's input |
+//! | [`backbone`] | crop -> [`backbone::Embedding`] |
+//! | [`neighbors`] | embedding -> row of the fixed [`neighbors::NeighborBuffer`] |
+//! | [`nformer`] | rows -> fused embeddings |
+//! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
+//! | [`report`] | sighting -> standard output, log, serial port |
+//! | [`pipeline`] | the corridor: owns the rooms, times each |
+//! | [`snapshot`] | what the pipeline saw -> pictures, only when asked for |
+//! | [`settings`] | file and flags -> validated settings of every room |
+//!
+//! Deliberately absent: threads in the pipeline, a clock (time arrives with the frame), randomness,
+//! network access, and any way for a frame to leave the process unless the user asks for it.
+
+pub mod error;
+pub mod kernels;
+pub mod size;
+
+pub mod backbone;
+pub mod camera;
+pub mod crop;
+pub mod detector;
+pub mod frame;
+pub mod gallery;
+pub mod model;
+pub mod neighbors;
+pub mod nformer;
+pub mod pipeline;
+pub mod report;
+pub mod settings;
+pub mod snapshot;
+pub mod tracks;
+
+pub use error::Error;

@@ -1,0 +1,3 @@
+//! The command `nformer-edge`.
+
+fn main() {}
