@@ -1,1 +1,325 @@
-//! Under construction.
+//! The corridor: owns the rooms, leads each frame through them, and times each.
+//!
+//! One call of [`Pipeline::process`] is one frame. It does no I/O and starts no thread; apart from the
+//! measured durations its result depends on the frames alone.
+
+mod fusion;
+pub mod timing;
+
+use std::time::Duration;
+
+use crate::backbone::Backbone;
+use crate::crop::CropSettings;
+use crate::detector::Detector;
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::gallery::{Assignment, Gallery, IdentityId, Query};
+use crate::nformer::NFormer;
+use crate::report::message::{Event, EventKind, Room, Sighting, SightingState};
+use crate::settings::Settings;
+use crate::size::MAX_PEOPLE;
+use crate::tracks::{Track, TrackId, Tracks};
+use fusion::Fusion;
+use timing::Timing;
+
+/// Events of one frame at most: everybody leaves, everybody enters, everybody is identified.
+const MAX_EVENTS: usize = 3 * MAX_PEOPLE;
+
+/// What one frame showed.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// One for each person in view.
+    pub sightings: &'a [Sighting],
+    /// Who entered, was identified or left.
+    pub events: &'a [Event],
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Frames processed.
+    pub frames: u64,
+    /// Embeddings computed.
+    pub embeddings: u64,
+    /// Embeddings refused because they were zero or not finite.
+    pub refused: u64,
+    /// Rows that left the neighbour buffer.
+    pub evictions: u64,
+    /// People that found no place among the tracks.
+    pub ignored: u64,
+    /// Identities forgotten by the gallery.
+    pub forgotten: u64,
+}
+
+/// Name and bytes of one fixed buffer or model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryItem {
+    /// What it is.
+    pub name: &'static str,
+    /// Its size.
+    pub bytes: usize,
+}
+
+/// What the pipeline knows of one track.
+struct Person {
+    track: TrackId,
+    identity: Option<IdentityId>,
+    state: SightingState,
+    similarity: Option<f32>,
+}
+
+/// All rooms of one camera.
+pub struct Pipeline {
+    detector: Detector,
+    every: u64,
+    tracks: Tracks,
+    crop: CropSettings,
+    backbone: Backbone,
+    fusion: Fusion,
+    gallery: Gallery,
+    people: heapless::Vec<Person, MAX_PEOPLE>,
+    /// Query vectors of one frame, `[MAX_PEOPLE, D]`.
+    queries: Box<[f32]>,
+    sightings: heapless::Vec<Sighting, MAX_PEOPLE>,
+    events: heapless::Vec<Event, MAX_EVENTS>,
+    counters: Counters,
+    timing: Timing,
+}
+
+impl Pipeline {
+    /// The rooms, ready to run.
+    ///
+    /// # Errors
+    /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights.
+    pub fn new(settings: &Settings, detector: Detector, backbone: Backbone, nformer: NFormer, top_k: usize) -> Result<Self> {
+        let width = backbone.width();
+        if nformer.input_width() != width {
+            return Err(Error::EmbeddingWidth {
+                what: "fusion weights",
+                expected: nformer.input_width(),
+                found: width,
+            });
+        }
+        Ok(Self {
+            detector,
+            every: settings.detector.every,
+            tracks: Tracks::new(settings.tracks.clone()),
+            crop: settings.crop.clone(),
+            backbone,
+            fusion: Fusion::new(nformer, top_k, width),
+            gallery: Gallery::new(settings.gallery.clone(), width),
+            people: heapless::Vec::new(),
+            queries: vec![0.0; MAX_PEOPLE * width].into(),
+            sightings: heapless::Vec::new(),
+            events: heapless::Vec::new(),
+            counters: Counters::default(),
+            timing: Timing::default(),
+        })
+    }
+
+    /// Leads one frame through all rooms.
+    ///
+    /// A frame passed over by `detector.every` shows nobody.
+    ///
+    /// # Errors
+    /// [`Error::ModelRun`] if a model fails; a bad embedding is only counted.
+    pub fn process(&mut self, frame: &Frame<'_>) -> Result<Seen<'_>> {
+        self.sightings.clear();
+        self.events.clear();
+        self.counters.frames += 1;
+        if !(self.counters.frames - 1).is_multiple_of(self.every) {
+            return Ok(Seen { sightings: &[], events: &[] });
+        }
+        let time = frame.time();
+        let detections = self.timing.time(Room::Detector, || self.detector.detect(frame))?;
+        self.timing.time(Room::Tracks, || self.tracks.update(detections, time));
+        self.meet_and_part(frame);
+        let asked = self.embed(frame)?;
+        if !asked.is_empty() {
+            self.timing.time(Room::Nformer, || self.fusion.fuse())?;
+            self.recognise(&asked, frame);
+        }
+        self.tell(frame);
+        Ok(Seen { sightings: &self.sightings, events: &self.events })
+    }
+
+    /// Counters since the start.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            evictions: self.fusion.evictions(),
+            ignored: self.tracks.ignored(),
+            forgotten: self.gallery.forgotten(),
+            ..self.counters
+        }
+    }
+
+    /// How long the rooms take.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The same, to count what happens outside the pipeline.
+    pub fn timing_mut(&mut self) -> &mut Timing {
+        &mut self.timing
+    }
+
+    /// Identities known now.
+    pub fn identities(&self) -> usize {
+        self.gallery.len()
+    }
+
+    /// Every fixed buffer and model with its bytes.
+    pub fn memory(&self) -> Vec<MemoryItem> {
+        let (neighbors, nformer) = self.fusion.bytes();
+        [
+            ("detector", self.detector.bytes()),
+            ("tracks", self.tracks.bytes()),
+            ("backbone", self.backbone.bytes()),
+            ("neighbors", neighbors),
+            ("nformer", nformer),
+            ("gallery", self.gallery.bytes()),
+            ("pipeline", size_of::<Self>() + size_of_val(&*self.queries) + self.timing.bytes()),
+        ]
+        .map(|(name, bytes)| MemoryItem { name, bytes })
+        .into()
+    }
+
+    /// Says who left and who entered, and keeps one [`Person`] for each believed track.
+    fn meet_and_part(&mut self, frame: &Frame<'_>) {
+        for track in self.tracks.ended() {
+            let Some(at) = self.people.iter().position(|person| person.track == track.id) else { continue };
+            let person = self.people.swap_remove(at);
+            // Cannot fail here and below: MAX_EVENTS holds all that one frame can bring.
+            let _ = self.events.push(event(EventKind::Left, track.id, person.identity, frame));
+        }
+        for track in self.tracks.visible() {
+            if self.people.iter().any(|person| person.track == track.id) {
+                continue;
+            }
+            let person =
+                Person { track: track.id, identity: None, state: SightingState::Tracked, similarity: None };
+            let _ = self.people.push(person);
+            let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
+        }
+        let seen = visible_identities(&self.tracks, &self.people);
+        self.gallery.expire(frame.time(), seen);
+    }
+
+    /// Takes the embeddings that are due and stores them; returns whose they are.
+    fn embed(&mut self, frame: &Frame<'_>) -> Result<heapless::Vec<TrackId, MAX_PEOPLE>> {
+        let mut asked = heapless::Vec::new();
+        for id in self.tracks.due() {
+            let Some(track) = self.tracks.visible().find(|track| track.id == id) else { continue };
+            let bbox = track.bbox;
+            let Some(region) = self.crop.region(&bbox, frame) else {
+                self.tracks.refused(id);
+                continue;
+            };
+            let embedding = self.timing.time(Room::Backbone, || self.backbone.embed(frame, region));
+            let embedding = match embedding {
+                Ok(embedding) => embedding,
+                Err(Error::BadEmbedding { .. }) => {
+                    self.counters.refused += 1;
+                    self.tracks.refused(id);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            self.counters.embeddings += 1;
+            let owner = self.people.iter().find(|person| person.track == id).and_then(|person| person.identity);
+            let gallery = &mut self.gallery;
+            self.timing.time(Room::Neighbors, || {
+                self.fusion.push(embedding, id, owner, frame.time(), |previous, row| gallery.retire(previous, row))
+            })?;
+            self.tracks.embedded(id, owner.is_some());
+            // Cannot fail: nobody is due twice.
+            let _ = asked.push(id);
+        }
+        Ok(asked)
+    }
+
+    /// Asks the gallery who the people just embedded are, where that is not settled yet.
+    fn recognise(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
+        let start = std::time::Instant::now();
+        self.gallery.follow(self.fusion.owned());
+        let width = self.backbone.width();
+        let open: heapless::Vec<&Track, MAX_PEOPLE> = self
+            .tracks
+            .visible()
+            .filter(|track| asked.contains(&track.id))
+            .filter(|track| self.people.iter().any(|person| person.track == track.id && person.identity.is_none()))
+            .collect();
+        let mut queries: heapless::Vec<Query<'_>, MAX_PEOPLE> = heapless::Vec::new();
+        let mut whose: heapless::Vec<TrackId, MAX_PEOPLE> = heapless::Vec::new();
+        for (track, embedding) in open.iter().zip(self.queries.chunks_exact_mut(width)) {
+            if self.fusion.mean_of(track.id, embedding) {
+                let _ = queries.push(Query { embedding, embeddings: track.embeddings });
+                let _ = whose.push(track.id);
+            }
+        }
+        let taken: heapless::Vec<IdentityId, MAX_PEOPLE> = visible_identities(&self.tracks, &self.people).collect();
+        let answers = self.gallery.assign(&queries, &taken, frame.time());
+        for (track, answer) in whose.iter().zip(answers) {
+            self.settle(*track, &answer, frame);
+        }
+        self.timing.add(Room::Gallery, start.elapsed());
+    }
+
+    /// Writes the gallery's answer about `track` into everything that keeps it.
+    fn settle(&mut self, track: TrackId, answer: &Assignment, frame: &Frame<'_>) {
+        let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
+        let (identity, state, similarity) = match answer {
+            Assignment::Known { id, similarity } => (Some(*id), SightingState::Known, Some(*similarity)),
+            Assignment::New { id } => (Some(*id), SightingState::New, None),
+            Assignment::Unsure { candidates } => {
+                (None, SightingState::Unsure, candidates.first().map(|candidate| candidate.similarity))
+            }
+        };
+        *person = Person { track, identity, state, similarity };
+        if let Some(identity) = identity {
+            self.fusion.claim(track, identity);
+            self.tracks.settled(track);
+            let _ = self.events.push(event(EventKind::Identified, track, Some(identity), frame));
+        }
+    }
+
+    /// Writes one sighting for each person in view.
+    fn tell(&mut self, frame: &Frame<'_>) {
+        for track in self.tracks.visible() {
+            let Some(person) = self.people.iter().find(|person| person.track == track.id) else { continue };
+            // Cannot fail: there are no more tracks than places.
+            let _ = self.sightings.push(Sighting {
+                frame: frame.sequence(),
+                time_ms: millis(frame.time()),
+                wall_ms: None,
+                track: track.id.0,
+                identity: person.identity.map(|id| id.0),
+                state: person.state,
+                similarity: person.similarity,
+                bbox: [track.bbox.x, track.bbox.y, track.bbox.width, track.bbox.height],
+                score: track.score,
+            });
+        }
+    }
+}
+
+fn visible_identities<'a>(tracks: &'a Tracks, people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {
+    tracks.visible().filter_map(|track| {
+        people.iter().find(|person| person.track == track.id).and_then(|person| person.identity)
+    })
+}
+
+fn event(kind: EventKind, track: TrackId, identity: Option<IdentityId>, frame: &Frame<'_>) -> Event {
+    Event {
+        kind,
+        time_ms: millis(frame.time()),
+        frame: frame.sequence(),
+        track: track.0,
+        identity: identity.map(|id| id.0),
+        other: None,
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,32 @@
+//! `nformer-edge fuse`: the fusion network over a file, for research and for checks.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use nformer_edge::nformer::fuse as fusion;
+
+/// Arguments of `fuse`.
+#[derive(Args)]
+pub(crate) struct FuseArgs {
+    /// Fusion weights
+    #[arg(long, value_name = "W.safetensors")]
+    weights: PathBuf,
+    /// `input [N, D]`, and `landmarks [layers, l]` unless the weights bring fixed agents
+    #[arg(long, value_name = "CASE.safetensors")]
+    input: PathBuf,
+    /// Receives `layer0`.., `output` (after the last normalisation) and `final` (for retrieval)
+    #[arg(long, value_name = "OUT.safetensors")]
+    out: PathBuf,
+    /// Neighbours of a row [default: `top_k` of the input's metadata, else of the weights']
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+}
+
+/// Fuses the file and says what was done.
+pub(crate) fn fuse(args: &FuseArgs) -> Result<ExitCode> {
+    let summary = fusion::fuse(&args.weights, &args.input, &args.out, args.top_k)?;
+    println!("{summary}");
+    Ok(ExitCode::SUCCESS)
+}
