@@ -11,6 +11,7 @@ mod keys;
 mod listen;
 mod memory;
 mod models;
+mod progress;
 mod run;
 mod signals;
 
@@ -84,7 +85,7 @@ enum Command {
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    log::init(i16::from(cli.verbosity.verbose) - i16::from(cli.verbosity.quiet));
+    log::start(log::level(cli.verbosity.verbose, cli.verbosity.quiet));
     match dispatch(cli.command.unwrap_or(Command::Run(cli.run))) {
         Ok(code) => code,
         Err(error) => {

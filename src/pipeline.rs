@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::gallery::{Assignment, Gallery, IdentityId, Query};
 use crate::nformer::NFormer;
-use crate::report::message::{Event, EventKind, Room, Sighting, SightingState};
+use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
 use crate::size::MAX_PEOPLE;
 use crate::tracks::{Track, TrackId, Tracks};
@@ -64,7 +64,7 @@ pub struct MemoryItem {
 struct Person {
     track: TrackId,
     identity: Option<IdentityId>,
-    state: SightingState,
+    state: State,
     similarity: Option<f32>,
 }
 
@@ -186,6 +186,9 @@ impl Pipeline {
 
     /// Says who left and who entered, and keeps one [`Person`] for each believed track.
     fn meet_and_part(&mut self, frame: &Frame<'_>) {
+        for person in &mut self.people {
+            (person.state, person.similarity) = (State::Tracked, None);
+        }
         for track in self.tracks.ended() {
             let Some(at) = self.people.iter().position(|person| person.track == track.id) else { continue };
             let person = self.people.swap_remove(at);
@@ -197,7 +200,7 @@ impl Pipeline {
                 continue;
             }
             let person =
-                Person { track: track.id, identity: None, state: SightingState::Tracked, similarity: None };
+                Person { track: track.id, identity: None, state: State::Tracked, similarity: None };
             let _ = self.people.push(person);
             let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
         }
@@ -269,10 +272,10 @@ impl Pipeline {
     fn settle(&mut self, track: TrackId, answer: &Assignment, frame: &Frame<'_>) {
         let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
         let (identity, state, similarity) = match answer {
-            Assignment::Known { id, similarity } => (Some(*id), SightingState::Known, Some(*similarity)),
-            Assignment::New { id } => (Some(*id), SightingState::New, None),
+            Assignment::Known { id, similarity } => (Some(*id), State::Known, Some(*similarity)),
+            Assignment::New { id } => (Some(*id), State::New, None),
             Assignment::Unsure { candidates } => {
-                (None, SightingState::Unsure, candidates.first().map(|candidate| candidate.similarity))
+                (None, State::Unsure, candidates.first().map(|candidate| candidate.similarity))
             }
         };
         *person = Person { track, identity, state, similarity };
@@ -291,13 +294,13 @@ impl Pipeline {
             let _ = self.sightings.push(Sighting {
                 frame: frame.sequence(),
                 time_ms: millis(frame.time()),
-                wall_ms: None,
+                wall: None,
                 track: track.id.0,
                 identity: person.identity.map(|id| id.0),
                 state: person.state,
-                similarity: person.similarity,
-                bbox: [track.bbox.x, track.bbox.y, track.bbox.width, track.bbox.height],
-                score: track.score,
+                similarity: person.similarity.map(Into::into),
+                bbox: pixels(&track.bbox),
+                score: track.score.into(),
             });
         }
     }

@@ -10,6 +10,7 @@ pub mod log;
 pub mod message;
 pub mod queue;
 pub mod rate;
+pub mod vitals;
 
 mod decimal;
 mod serial;

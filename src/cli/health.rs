@@ -6,13 +6,13 @@ use nformer_edge::frame::SourceHealth;
 use nformer_edge::pipeline::Pipeline;
 use nformer_edge::pipeline::timing::Histogram;
 use nformer_edge::report::message::{Health, Room, RoomTime};
-use nformer_edge::report::{Reporter, vitals};
+use nformer_edge::report::vitals;
 
 /// How the device is doing since the last such message.
 pub(crate) fn health(
     pipeline: &Pipeline,
     source: SourceHealth,
-    reporter: &Reporter,
+    dropped: u64,
     stream_time: Duration,
     fps: f32,
 ) -> Health {
@@ -34,30 +34,13 @@ pub(crate) fn health(
         corrupt: source.corrupt,
         timeouts: source.timeouts,
         reconnects: source.reconnects,
-        report_dropped: reporter.dropped(),
+        report_dropped: dropped,
         evictions: counters.evictions,
         refused_embeddings: counters.refused,
         resident_bytes: vitals::resident().map_or(0, |resident| resident.now),
         temperature_c: board.temperature_c.map(Into::into),
         throttled: board.throttled,
     }
-}
-
-/// The health message as one line for the log.
-pub(crate) fn line(health: &Health) -> String {
-    let rooms: Vec<String> =
-        health.rooms.iter().map(|room| format!("{} {}/{}", room.room, room.p50_ms, room.p95_ms)).collect();
-    format!(
-        "health: {} fps, ms p50/p95: {}; {} corrupt, {} stale, {} timeouts, {} reconnects, {} lines dropped, {} MB resident",
-        health.fps,
-        rooms.join(", "),
-        health.corrupt,
-        health.stale,
-        health.timeouts,
-        health.reconnects,
-        health.report_dropped,
-        health.resident_bytes / 1_000_000,
-    )
 }
 
 /// What a run did, a line each.
@@ -72,7 +55,7 @@ pub(crate) fn summary(pipeline: &Pipeline, source: SourceHealth, fps: f32, dropp
     for room in Room::ALL {
         if let Some((p50, p95)) = percentiles(pipeline.timing().total().room(room)) {
             let count = pipeline.timing().total().room(room).len();
-            lines.push(format!("summary: {:<9} p50 {p50:8.2} ms  p95 {p95:8.2} ms  x {count}", room.to_string()));
+            lines.push(format!("summary: {:<9} p50 {p50:8.2} ms  p95 {p95:8.2} ms  x {count}", room.name()));
         }
     }
     lines.push(format!(

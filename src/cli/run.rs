@@ -54,7 +54,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
         snapshot,
         progress: Progress::new(),
         wall_clock: live && vitals::clock_synchronised(),
-        health_interval: Duration::from_secs(settings.report.health_interval_s.into()),
+        stop: stop.clone(),
         started: Instant::now(),
         last_health: Instant::now(),
         frames_at_health: 0,
@@ -62,7 +62,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
         identities: 0,
     };
     let outcome = job::run(source.as_mut(), &mut pipeline, &stop, &mut watch);
-    let summary = watch.finish(&mut pipeline, source.health());
+    let summary = watch.finish(&pipeline, source.health());
     outcome.and(summary)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -73,7 +73,7 @@ struct Watch {
     snapshot: Option<Snapshot>,
     progress: Progress,
     wall_clock: bool,
-    health_interval: Duration,
+    stop: Stop,
     started: Instant,
     last_health: Instant,
     frames_at_health: u64,
@@ -101,29 +101,36 @@ impl Observer for Watch {
 
     fn between(&mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
         self.identities = pipeline.identities();
-        if self.last_health.elapsed() >= self.health_interval {
-            let health = self.health(pipeline, source, self.last_health);
-            info!("{}", health::line(&health));
+        // By the clock of the board, not of the frames: a camera that gives none is worth a line.
+        let running = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.reporter.health_due(running) {
+            let health = self.health(pipeline, source);
             self.reporter.send(&Message::Health(health));
             self.last_health = Instant::now();
             self.frames_at_health = pipeline.counters().frames;
             pipeline.timing_mut().begin_interval();
+        }
+        if self.reporter.reader_gone() {
+            info!("nobody reads standard output any more");
+            self.stop.set();
         }
         Ok(())
     }
 }
 
 impl Watch {
-    fn health(&self, pipeline: &Pipeline, source: SourceHealth, since: Instant) -> Health {
+    fn health(&self, pipeline: &Pipeline, source: SourceHealth) -> Health {
         let frames = pipeline.counters().frames - self.frames_at_health;
-        health::health(pipeline, source, &self.reporter, self.stream_time, frames as f32 / since.elapsed().as_secs_f32())
+        let fps = frames as f32 / self.last_health.elapsed().as_secs_f32();
+        health::health(pipeline, source, self.reporter.dropped(), self.stream_time, fps)
     }
 
     /// Writes the pictures, drains the reports and prints the closing summary.
-    fn finish(self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
+    fn finish(mut self, pipeline: &Pipeline, source: SourceHealth) -> Result<()> {
         self.progress.clear();
         let fps = pipeline.counters().frames as f32 / self.started.elapsed().as_secs_f32();
-        self.reporter.send(&Message::Health(self.health(pipeline, source, self.last_health)));
+        let health = self.health(pipeline, source);
+        self.reporter.send(&Message::Health(health));
         let dropped = self.reporter.close();
         for line in health::summary(pipeline, source, fps, dropped) {
             info!("{line}");
@@ -138,7 +145,7 @@ impl Watch {
 }
 
 fn mark(sighting: &Sighting) -> Mark {
-    let [x, y, width, height] = sighting.bbox.map(f32::from);
+    let [x, y, width, height] = sighting.bbox.map(|pixels| pixels.get() as f32);
     Mark { bbox: BBox { x, y, width, height }, track: sighting.track, identity: sighting.identity }
 }
 

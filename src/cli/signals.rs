@@ -21,6 +21,11 @@ impl Stop {
         Ok(Self(stop))
     }
 
+    /// The flag itself, for those who cannot know this type.
+    pub(crate) fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
     /// Stops from within.
     pub(crate) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);

@@ -206,6 +206,38 @@ pub enum Room {
     Frame,
 }
 
+impl Room {
+    /// All rooms, in the order of the data.
+    pub const ALL: [Self; 10] = [
+        Self::Camera,
+        Self::Detector,
+        Self::Tracks,
+        Self::Crop,
+        Self::Backbone,
+        Self::Neighbors,
+        Self::Nformer,
+        Self::Gallery,
+        Self::Report,
+        Self::Frame,
+    ];
+
+    /// The room's name, as in the messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Camera => "camera",
+            Self::Detector => "detector",
+            Self::Tracks => "tracks",
+            Self::Crop => "crop",
+            Self::Backbone => "backbone",
+            Self::Neighbors => "neighbors",
+            Self::Nformer => "nformer",
+            Self::Gallery => "gallery",
+            Self::Report => "report",
+            Self::Frame => "frame",
+        }
+    }
+}
+
 /// The first bytes of `value` that fit in `N`, cut between characters; control characters become `?`,
 /// so that a name from outside cannot steer a reader's terminal.
 pub fn text<const N: usize>(value: &str) -> Text<N> {

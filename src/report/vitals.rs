@@ -37,6 +37,11 @@ pub fn board() -> Board {
     }
 }
 
+/// Whether the wall clock was set from the network since the board started: many boards have no clock of their own.
+pub fn clock_synchronised() -> bool {
+    Path::new("/run/systemd/timesync/synchronized").exists()
+}
+
 fn parse_status(status: &str) -> Option<Resident> {
     let field = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
