@@ -211,6 +211,14 @@ pub enum Error {
         /// "all zero" or "not finite".
         found: &'static str,
     },
+    /// Rows, landmarks or sizes that the fusion network cannot work on.
+    #[error("fusion input: expected {expected}, found {found}; correct the rows or settings given to the network")]
+    FusionInput {
+        /// What the network needs.
+        expected: String,
+        /// What it was given, with the row's index where it is one row.
+        found: String,
+    },
 
     // ---- reports ----
     /// The serial port cannot be opened.

@@ -1,0 +1,110 @@
+//! Reciprocal neighbours: who is among the nearest of whom, both ways.
+
+use crate::kernels::{dot, top_k};
+use crate::size::MAX_TOP_K;
+
+/// For each row i the set `R(i) = { j : j in T(i) and i in T(j) }`, where `T(i)` are the k rows with the largest
+/// `S[i, .]`, `S = X X^T` (cosine for rows of length 1; the lower index wins a tie). i itself is always in `T(i)`, also
+/// where k or more other rows equal it, so no set is empty.
+///
+/// Fixed lists `[rows, k]`: dense `[rows, rows]` scores are never kept.
+#[derive(Clone, Debug)]
+pub(super) struct ReciprocalNeighbors {
+    /// Places of a list: the largest possible k.
+    places: usize,
+    scores: Vec<f32>,
+    nearest: Vec<u32>,
+    mutual: Vec<u32>,
+    counts: Vec<u32>,
+}
+
+impl ReciprocalNeighbors {
+    /// Room for `max_rows` rows.
+    pub(super) fn new(max_rows: usize) -> Self {
+        let places = max_rows.min(MAX_TOP_K);
+        Self {
+            places,
+            scores: vec![0.0; max_rows],
+            nearest: vec![0; max_rows * places],
+            mutual: vec![0; max_rows * places],
+            counts: vec![0; max_rows],
+        }
+    }
+
+    /// Finds the sets of `rows [n, width]`; `k` is at most n and at most the places of a list.
+    pub(super) fn find(&mut self, rows: &[f32], width: usize, k: usize) {
+        let count = rows.len() / width;
+        let scores = &mut self.scores[..count];
+        let lists = self.nearest.chunks_exact_mut(self.places.max(1));
+        for ((index, row), list) in rows.chunks_exact(width).enumerate().zip(lists) {
+            for (score, other) in scores.iter_mut().zip(rows.chunks_exact(width)) {
+                *score = dot(row, other);
+            }
+            scores[index] = f32::INFINITY;
+            top_k(scores, &mut list[..k]);
+        }
+        for row in 0..count {
+            let mut found = 0;
+            for at in 0..k {
+                let other = self.nearest[row * self.places + at];
+                if self.nearest[other as usize * self.places..][..k].contains(&(row as u32)) {
+                    self.mutual[row * self.places + found] = other;
+                    found += 1;
+                }
+            }
+            self.counts[row] = found as u32;
+        }
+    }
+
+    /// `R(row)`, the most similar first.
+    pub(super) fn of(&self, row: usize) -> &[u32] {
+        &self.mutual[row * self.places..][..self.counts[row] as usize]
+    }
+
+    /// Most neighbours a row can have.
+    pub(super) fn places(&self) -> usize {
+        self.places
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(self.scores.as_slice())
+            + size_of_val(self.nearest.as_slice())
+            + size_of_val(self.mutual.as_slice())
+            + size_of_val(self.counts.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sets(rows: &[f32], width: usize, k: usize) -> Vec<Vec<u32>> {
+        let mut neighbors = ReciprocalNeighbors::new(rows.len() / width);
+        neighbors.find(rows, width, k);
+        (0..rows.len() / width).map(|row| neighbors.of(row).to_vec()).collect()
+    }
+
+    #[test]
+    fn only_mutual_neighbours_count() {
+        // On a circle: 0 and 1 are close, 2 looks at 1 without being looked at.
+        let angle = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+        let rows = [angle(0.0), angle(10.0), angle(40.0)].concat();
+        assert_eq!(sets(&rows, 2, 1), [vec![0], vec![1], vec![2]]);
+        assert_eq!(sets(&rows, 2, 2), [vec![0, 1], vec![1, 0], vec![2]]);
+        assert_eq!(sets(&rows, 2, 3), [vec![0, 1, 2], vec![1, 0, 2], vec![2, 1, 0]]);
+    }
+
+    #[test]
+    fn among_duplicates_the_lower_index_wins_and_nobody_is_left_alone() {
+        let rows = [0.6, 0.8].repeat(4);
+        assert_eq!(sets(&rows, 2, 1), [[0], [1], [2], [3]]);
+        assert_eq!(sets(&rows, 2, 2), [vec![0, 1], vec![1, 0], vec![2], vec![3]]);
+        assert_eq!(sets(&rows, 2, 3), [vec![0, 1, 2], vec![1, 0, 2], vec![2, 0, 1], vec![3]]);
+    }
+
+    #[test]
+    fn one_row_and_none() {
+        assert_eq!(sets(&[1.0, 0.0], 2, 1), [[0]]);
+        assert!(sets(&[], 2, 0).is_empty());
+    }
+}
