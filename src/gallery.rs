@@ -13,8 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kernels::assignment::Assignment as Matching;
-use crate::kernels::dot::dot;
+use crate::kernels::{Assignment as Matching, dot};
 use crate::size::{MAX_IDENTITIES, MAX_PEOPLE};
 
 /// Number of an identity: one person as far as this device can tell. Counts from 1, is never used twice,
@@ -251,12 +250,14 @@ impl Gallery {
         let queries = &queries[..queries.len().min(MAX_PEOPLE)];
         let columns = self.entries.len();
         self.compare(queries, taken);
-        // 2.5 lies above any cost of a free identity (1 - cosine is at most 2) and below that of a taken one.
+        // Who is less similar than the grey band is nobody's match: two people who both look like one identity
+        // must not be spread over it and a worse one.
+        let max_cost = 1.0 - (self.settings.similarity - self.settings.band);
         let matches: heapless::Vec<Option<usize>, MAX_PEOPLE> = if columns == 0 {
             queries.iter().map(|_| None).collect()
         } else {
             let cost = &self.cost[..queries.len() * columns];
-            self.matching.solve(cost, queries.len(), columns, 2.5).iter().copied().collect()
+            self.matching.solve(cost, queries.len(), columns, max_cost).iter().copied().collect()
         };
         let verdicts: heapless::Vec<Verdict, MAX_PEOPLE> = queries
             .iter()
@@ -295,7 +296,7 @@ impl Gallery {
                 let at = row * columns + column;
                 if taken.contains(&entry.id) {
                     self.similarity[at] = f32::NEG_INFINITY;
-                    self.cost[at] = 3.0;
+                    self.cost[at] = f32::INFINITY;
                 } else {
                     self.similarity[at] = dot(query.embedding, prototype);
                     self.cost[at] = 1.0 - self.similarity[at];
@@ -312,7 +313,7 @@ impl Gallery {
             return if query.embeddings >= settings.min_embeddings {
                 Verdict::New
             } else {
-                Verdict::Unsure(heapless::Vec::new())
+                Verdict::Unsure(self.nearest(similarity))
             };
         };
         let next = similarity
@@ -323,11 +324,10 @@ impl Gallery {
         let found = similarity[best];
         let clear = found - next >= settings.margin;
         let sure = found >= settings.similarity + settings.band && clear;
-        let stranger = found < settings.similarity - settings.band;
         if sure || (impatient && found >= settings.similarity) {
             return Verdict::Known(Candidate { id: self.entries[best].id, similarity: found });
         }
-        if (stranger && query.embeddings >= settings.min_embeddings) || impatient {
+        if impatient && query.embeddings >= settings.min_embeddings {
             return Verdict::New;
         }
         Verdict::Unsure(self.nearest(similarity))

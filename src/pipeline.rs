@@ -3,6 +3,7 @@
 //! One call of [`Pipeline::process`] is one frame. It does no I/O and starts no thread; apart from the
 //! measured durations its result depends on the frames alone.
 
+mod assembly;
 mod fusion;
 pub mod timing;
 
@@ -93,12 +94,8 @@ impl Pipeline {
     /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights.
     pub fn new(settings: &Settings, detector: Detector, backbone: Backbone, nformer: NFormer, top_k: usize) -> Result<Self> {
         let width = backbone.width();
-        if nformer.input_width() != width {
-            return Err(Error::EmbeddingWidth {
-                what: "fusion weights",
-                expected: nformer.input_width(),
-                found: width,
-            });
+        if nformer.width() != width {
+            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: nformer.width(), found: width });
         }
         Ok(Self {
             detector,
@@ -106,7 +103,7 @@ impl Pipeline {
             tracks: Tracks::new(settings.tracks.clone()),
             crop: settings.crop.clone(),
             backbone,
-            fusion: Fusion::new(nformer, top_k, width),
+            fusion: Fusion::new(nformer, top_k)?,
             gallery: Gallery::new(settings.gallery.clone(), width),
             people: heapless::Vec::new(),
             queries: vec![0.0; MAX_PEOPLE * width].into(),

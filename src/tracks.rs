@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::detector::{BBox, Detection};
 use crate::error::{Error, Result};
-use crate::kernels::assignment::Assignment;
+use crate::kernels::Assignment;
 use crate::size::MAX_PEOPLE;
 use motion::Motion;
 

@@ -43,7 +43,7 @@ impl Pipeline {
             Contract::Fusion(fusion) => fusion.top_k,
             _ => 0,
         });
-        let nformer = NFormer::new(weights, NEIGHBORS);
+        let nformer = NFormer::new(weights, NEIGHBORS)?;
         Ok((Self::new(settings, detector, backbone, nformer, top_k)?, models))
     }
 }
@@ -58,7 +58,7 @@ fn load_weights(card: &Card) -> Result<Weights> {
     };
     card.verify()?;
     let weights = Weights::read(card.file_path())?;
-    let found = [weights.input_width(), weights.width(), weights.layers(), weights.heads()];
+    let found = [weights.width(), weights.width(), weights.layers(), weights.heads()];
     let expected = [said.input_width, said.width, said.layers, said.heads];
     if found != expected {
         return Err(Error::ModelShape {

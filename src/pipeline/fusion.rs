@@ -26,10 +26,11 @@ pub(super) struct Fusion {
 }
 
 impl Fusion {
-    /// An empty buffer before `nformer`, for embeddings of `width` floats.
-    pub(super) fn new(nformer: NFormer, top_k: usize, width: usize) -> Self {
-        Self {
-            buffer: NeighborBuffer::new(width),
+    /// An empty buffer before `nformer`.
+    pub(super) fn new(nformer: NFormer, top_k: usize) -> Result<Self> {
+        let width = nformer.width();
+        Ok(Self {
+            buffer: NeighborBuffer::new(width)?,
             nformer,
             top_k,
             width,
@@ -37,7 +38,7 @@ impl Fusion {
             fused_rows: 0,
             owners: vec![None; NEIGHBORS].into(),
             evictions: 0,
-        }
+        })
     }
 
     /// Stores one embedding of `track`, which belongs to `owner` if that is known already.
@@ -69,7 +70,10 @@ impl Fusion {
     pub(super) fn fuse(&mut self) -> Result<()> {
         let fused = self.nformer.forward(self.buffer.rows(), self.top_k, Landmarks::Agents)?;
         for (slot, row) in self.fused.chunks_exact_mut(self.width).take(self.buffer.len()).enumerate() {
-            fused.final_row(slot, row)?;
+            // A row that fusion cancels out to nothing is similar to nobody; the others are not its fault.
+            if fused.final_row(slot, row).is_err() {
+                row.fill(0.0);
+            }
         }
         self.fused_rows = self.buffer.len();
         Ok(())
@@ -110,6 +114,7 @@ impl Fusion {
     /// Bytes of the buffer with its fused rows, and of the network with its scratch.
     pub(super) fn bytes(&self) -> (usize, usize) {
         let fused = size_of_val(&*self.fused) + size_of_val(&*self.owners);
-        (self.buffer.bytes() + fused, self.nformer.bytes())
+        let nformer = self.nformer.bytes();
+        (self.buffer.bytes() + fused, nformer.weights + nformer.scratch)
     }
 }
