@@ -87,11 +87,7 @@ impl<const N: usize> NeighborBuffer<N> {
     pub fn push(&mut self, embedding: Embedding<'_>, tag: Tag) -> Result<Pushed> {
         let values = embedding.as_slice();
         if values.len() != self.width {
-            return Err(Error::EmbeddingWidth {
-                what: "neighbour buffer",
-                expected: self.width,
-                found: values.len(),
-            });
+            return Err(Error::EmbeddingWidth { what: "neighbour buffer", expected: self.width, found: values.len() });
         }
         let free = self.tags.len();
         let (slot, evicted) = match self.tags.push(tag) {
@@ -234,7 +230,9 @@ mod tests {
     fn the_bytes_do_not_change() {
         let mut buffer = NeighborBuffer::<4>::new(WIDTH).unwrap();
         let bytes = buffer.bytes();
-        (0..9).for_each(|number| drop(push(&mut buffer, number)));
+        for number in 0..9 {
+            push(&mut buffer, number);
+        }
         assert_eq!(buffer.bytes(), bytes);
         assert!(bytes >= 4 * (WIDTH * size_of::<f32>() + size_of::<Tag>()));
         assert_eq!(NeighborBuffer::<NEIGHBORS>::new(WIDTH).unwrap().capacity(), NEIGHBORS);

@@ -226,7 +226,12 @@ impl NFormer {
         }
         let k = top_k.min(count);
         if k > self.neighbors.places() {
-            return Err(Error::TooLarge { what: "neighbours (top_k)", found: k, max: MAX_TOP_K, constant: "MAX_TOP_K" });
+            return Err(Error::TooLarge {
+                what: "neighbours (top_k)",
+                found: k,
+                max: MAX_TOP_K,
+                constant: "MAX_TOP_K",
+            });
         }
         Ok(k)
     }

@@ -35,9 +35,9 @@ impl Costs<'_> {
 
     /// A pair beyond the limit costs as much as no pair at all, and is taken apart again in the end.
     fn capped(&self, short: usize, long: usize) -> f64 {
-        let cost = f64::from(self.raw(short, long)).max(f64::from(f32::MIN));
+        let cost = f64::from(self.raw(short, long));
         // NaN compares false and counts as forbidden.
-        if cost <= self.limit { cost } else { self.limit }
+        if cost <= self.limit { cost.max(f64::from(f32::MIN)) } else { self.limit }
     }
 }
 
@@ -114,8 +114,7 @@ impl Assignment {
                 if self.visited[place] {
                     continue;
                 }
-                let reduced =
-                    costs.capped(mover - 1, place - 1) - self.short_price[mover] - self.long_price[place];
+                let reduced = costs.capped(mover - 1, place - 1) - self.short_price[mover] - self.long_price[place];
                 if reduced < self.distance[place] {
                     self.distance[place] = reduced;
                     self.previous[place] = at;
@@ -185,8 +184,9 @@ mod tests {
     fn matrix() -> impl Strategy<Value = (usize, usize, Vec<f32>)> {
         // Eighths: many ties, and sums are exact.
         let cost = prop_oneof![12 => (-4_i8..24).prop_map(|v| f32::from(v) / 8.0), 1 => Just(f32::INFINITY)];
-        (0..=6_usize, 0..=6_usize)
-            .prop_flat_map(move |(rows, cols)| (Just(rows), Just(cols), proptest::collection::vec(cost.clone(), rows * cols)))
+        (0..=6_usize, 0..=6_usize).prop_flat_map(move |(rows, cols)| {
+            (Just(rows), Just(cols), proptest::collection::vec(cost.clone(), rows * cols))
+        })
     }
 
     proptest! {

@@ -107,7 +107,7 @@ fn tile<'a, 'y, const COUNT: usize>(
             }
         }
     }
-    for (result, total) in results.zip(&totals) {
+    for (total, result) in totals.iter().zip(results) {
         result.copy_from_slice(&total[..result.len()]);
     }
 }

@@ -94,9 +94,8 @@ fn landmarks(file: &mut Tensors<'_>, layers: usize) -> Result<Option<Vec<u32>>> 
         Some(&[_, count]) => count,
         Some(_) => 0,
     };
-    let index = |index: i32| {
-        u32::try_from(index).map_err(|_| refused("landmark rows from 0".into(), format!("index {index}")))
-    };
+    let index =
+        |index: i32| u32::try_from(index).map_err(|_| refused("landmark rows from 0".into(), format!("index {index}")));
     file.integers("landmarks", &[layers, count])?.into_iter().map(index).collect::<Result<_>>().map(Some)
 }
 

@@ -86,7 +86,8 @@ impl LandmarkAttention {
             for head in 0..self.heads {
                 let part = head * head_width..(head + 1) * head_width;
                 for (at, landmark) in landmarks.iter().enumerate() {
-                    let (landmark_query, landmark_key) = both[*landmark as usize * 2 * width..][..2 * width].split_at(width);
+                    let (landmark_query, landmark_key) =
+                        both[*landmark as usize * 2 * width..][..2 * width].split_at(width);
                     to_landmarks[head * count + at] = scale * dot(&query[part.clone()], &landmark_key[part.clone()]);
                     from_landmarks[head * count + at] = dot(&key[part.clone()], &landmark_query[part.clone()]);
                 }

@@ -89,8 +89,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn values(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<impl Iterator<Item = [u8; 4]> + use<'a>> {
-        let view =
-            self.tensors.tensor(name).map_err(|_| broken(self.path, &format!("tensor `{name}` is missing")))?;
+        let view = self.tensors.tensor(name).map_err(|_| broken(self.path, &format!("tensor `{name}` is missing")))?;
         if view.dtype() != dtype || view.shape() != shape {
             let found = format!("{:?} {:?}", view.dtype(), view.shape());
             return Err(self.mismatch(&format!("tensor `{name}`"), &format!("{dtype:?} {shape:?}"), &found));
@@ -103,18 +102,15 @@ impl<'a> Tensors<'a> {
     pub(super) fn all_read(&self) -> Result<()> {
         match self.unread.first() {
             None => Ok(()),
-            Some(name) => Err(broken(self.path, &format!("tensor `{name}` is not part of the network this program knows"))),
+            Some(name) => {
+                Err(broken(self.path, &format!("tensor `{name}` is not part of the network this program knows")))
+            }
         }
     }
 
     /// The error of something other than expected.
     pub(super) fn mismatch(&self, what: &str, expected: &str, found: &str) -> Error {
-        Error::ModelShape {
-            path: self.path.into(),
-            what: what.into(),
-            expected: expected.into(),
-            found: found.into(),
-        }
+        Error::ModelShape { path: self.path.into(), what: what.into(), expected: expected.into(), found: found.into() }
     }
 
     /// The error of a tensor with, or leading to, values that are no numbers.

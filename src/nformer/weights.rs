@@ -187,11 +187,7 @@ impl Dense {
 
     /// The outputs of `range` alone, packed for the kernel.
     pub(super) fn pack_outputs(&self, range: std::ops::Range<usize>) -> Linear {
-        Linear::new(
-            &self.weight[range.start * self.inputs..range.end * self.inputs],
-            &self.bias[range],
-            self.inputs,
-        )
+        Linear::new(&self.weight[range.start * self.inputs..range.end * self.inputs], &self.bias[range], self.inputs)
     }
 }
 
@@ -213,7 +209,7 @@ impl Agents {
         let (keys, queries) = (format!("{name}.k"), format!("{name}.q"));
         let count = match (file.shape(&keys), file.shape(&queries)) {
             (None, None) => return Ok(None),
-            (Some(&[_, count, _]), Some(_)) => {
+            (Some(&[_, count, _]), _) | (_, Some(&[_, count, _])) => {
                 at_most("landmarks (agents)", count, MAX_LANDMARKS, "MAX_LANDMARKS")?
             }
             // One of the two is missing or of another rank: reading it says so.
@@ -261,8 +257,8 @@ fn layer_count(file: &Tensors<'_>) -> Result<usize> {
 
 fn batch_norm(file: &mut Tensors<'_>, width: usize) -> Result<BatchNorm> {
     let eps = eps(file, "bn_eps")?;
-    let [weight, bias, mean, variance] = ["weight", "bias", "running_mean", "running_var"]
-        .map(|part| file.floats(&format!("bn.{part}"), &[width]));
+    let [weight, bias, mean, variance] =
+        ["weight", "bias", "running_mean", "running_var"].map(|part| file.floats(&format!("bn.{part}"), &[width]));
     let folded = BatchNorm::fold(&weight?, &bias?, &mean?, &variance?, eps);
     if folded.is_finite() { Ok(folded) } else { Err(file.not_finite("bn.running_var")) }
 }

@@ -1,0 +1,111 @@
+//! After start, the rooms between embedding and identity ask for no memory.
+#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and forwards")]
+
+#[path = "../src/nformer/tests/random_weights.rs"]
+mod random_weights;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use nformer_edge::backbone::Embedding;
+use nformer_edge::neighbors::{NeighborBuffer, Tag};
+use nformer_edge::nformer::{Landmarks, NFormer, Weights};
+use nformer_edge::tracks::TrackId;
+use random_weights::{Random, Shape, random_tensors, to_bytes};
+
+/// The system's allocator, counting what each thread asks of it.
+struct Counting;
+
+thread_local! {
+    static REQUESTS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    REQUESTS.set(REQUESTS.get() + 1);
+}
+
+// SAFETY: every call is handed on unchanged to `System`, which keeps the contract; counting touches only a
+// constant-initialised cell of the thread and asks for no memory itself.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's layout, unchanged.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's layout, unchanged.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's block, layout and size, unchanged.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // Counted too: giving memory back while running means that it was asked for.
+        count();
+        // SAFETY: the caller's block and layout, unchanged.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Requests of this thread during `work`.
+fn requests(work: impl FnOnce()) -> u64 {
+    let before = REQUESTS.get();
+    work();
+    REQUESTS.get() - before
+}
+
+/// Pushes an embedding and fuses the whole buffer, `steps` times; requests on the way.
+fn push_and_fuse<const N: usize>(shape: Shape, top_k: usize, given: bool, steps: u32) -> u64 {
+    let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", &shape.heads.to_string())]);
+    let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
+    let weights = if given { weights.without_agents() } else { weights };
+    let mut nformer = NFormer::new(weights, N).unwrap();
+    let mut buffer = NeighborBuffer::<N>::new(shape.width).unwrap();
+    let mut random = Random::new(2);
+    let mut row = vec![0.0; shape.width];
+    let landmark_rows = vec![0; shape.layers * 4];
+    let landmarks = if given { Landmarks::Rows(&landmark_rows) } else { Landmarks::Agents };
+    requests(|| {
+        for step in 0..steps {
+            row.fill_with(|| random.value());
+            let tag = Tag { track: TrackId(step / 5), time: Duration::from_millis(step.into()) };
+            let pushed = buffer.push(Embedding::normalise(&mut row).unwrap(), tag).unwrap();
+            let fused = nformer.forward(buffer.rows(), top_k, landmarks).unwrap();
+            black_box(fused.final_row(pushed.slot, &mut row).unwrap());
+            if step % 4096 == 4095 {
+                buffer.clear();
+            }
+        }
+    })
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(requests(|| drop(black_box(Box::new(1)))), 2);
+    assert!(requests(|| black_box(&mut vec![1_u8; 4]).extend([0; 400])) >= 3);
+}
+
+#[test]
+fn ten_thousand_steps_of_a_small_network_allocate_nothing() {
+    let shape = Shape { width: 32, heads: 2, layers: 2, feed_forward: 64, agents: 3, mean_weight: 0.5 };
+    assert_eq!(push_and_fuse::<16>(shape, 5, false, 10_000), 0);
+    assert_eq!(push_and_fuse::<16>(shape, 5, true, 1_000), 0);
+}
+
+#[test]
+fn hundreds_of_steps_of_a_full_width_network_allocate_nothing() {
+    let shape = Shape { width: 256, heads: 2, layers: 4, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
+    assert_eq!(push_and_fuse::<16>(shape, 5, false, 300), 0);
+}
