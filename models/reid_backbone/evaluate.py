@@ -1,7 +1,6 @@
 """mAP and Rank-1 of an ONNX backbone on the fixed query and gallery lists.
 
-Tune on `val`; `test` is for the figure that is reported. Graph optimisation is off by default so that every
-QuantizeLinear and DequantizeLinear is computed as written: on processors without VNNI the fused 8-bit kernels saturate.
+Tune on `val`; `test` is for the figure that is reported.
 
     python evaluate.py --shared ../shared --model mobilenetv2_reid_int8.onnx --split val
 """
@@ -20,13 +19,12 @@ def main() -> None:
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--model", type=Path, nargs="+", required=True)
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--optimise", action="store_true", help="let ONNX Runtime fuse the graph")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
 
     query, gallery = Market(args.shared).retrieval(args.split)
     for path in args.model:
-        backbone = Backbone(path, args.optimise, args.threads)
+        backbone = Backbone(path, args.threads)
         mean_ap, rank_1 = retrieval_scores(backbone.embed(query), backbone.embed(gallery), query, gallery)
         print(f"{path.name} {args.split}: mAP {mean_ap:.1f} Rank-1 {rank_1:.1f} ({len(query)} queries, {len(gallery)} gallery)")
 
