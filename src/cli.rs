@@ -6,6 +6,7 @@
 mod devices;
 mod doctor;
 mod fuse;
+mod health;
 mod job;
 mod keys;
 mod listen;

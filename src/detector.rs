@@ -55,11 +55,16 @@ impl BBox {
         self.width.max(0.0) * self.height.max(0.0)
     }
 
-    /// Intersection over union, 0 to 1; 0 where either box is empty.
-    pub fn iou(&self, other: &Self) -> f32 {
+    /// Area that both boxes cover, in square pixels.
+    pub fn intersection(&self, other: &Self) -> f32 {
         let width = (self.x + self.width).min(other.x + other.width) - self.x.max(other.x);
         let height = (self.y + self.height).min(other.y + other.height) - self.y.max(other.y);
-        let shared = width.max(0.0) * height.max(0.0);
+        width.max(0.0) * height.max(0.0)
+    }
+
+    /// Intersection over union, 0 to 1; 0 where either box is empty.
+    pub fn iou(&self, other: &Self) -> f32 {
+        let shared = self.intersection(other);
         let union = self.area() + other.area() - shared;
         if union > 0.0 { shared / union } else { 0.0 }
     }

@@ -23,6 +23,8 @@ use crate::tracks::{Track, TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
+pub use assembly::Models;
+
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified.
 const MAX_EVENTS: usize = 3 * MAX_PEOPLE;
 
@@ -242,23 +244,14 @@ impl Pipeline {
     fn recognise(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
         let start = std::time::Instant::now();
         self.gallery.follow(self.fusion.owned());
-        let width = self.backbone.width();
-        let open: heapless::Vec<&Track, MAX_PEOPLE> = self
-            .tracks
-            .visible()
-            .filter(|track| asked.contains(&track.id))
-            .filter(|track| self.people.iter().any(|person| person.track == track.id && person.identity.is_none()))
-            .collect();
-        let mut queries: heapless::Vec<Query<'_>, MAX_PEOPLE> = heapless::Vec::new();
-        let mut whose: heapless::Vec<TrackId, MAX_PEOPLE> = heapless::Vec::new();
-        for (track, embedding) in open.iter().zip(self.queries.chunks_exact_mut(width)) {
-            if self.fusion.mean_of(track.id, embedding) {
-                let _ = queries.push(Query { embedding, embeddings: track.embeddings });
-                let _ = whose.push(track.id);
-            }
-        }
         let taken: heapless::Vec<IdentityId, MAX_PEOPLE> = visible_identities(&self.tracks, &self.people).collect();
-        let answers = self.gallery.assign(&queries, &taken, frame.time());
+        let (whose, answers) = {
+            let visible = self.tracks.visible().filter(|track| asked.contains(&track.id));
+            let open = visible
+                .filter(|track| self.people.iter().any(|person| person.track == track.id && person.identity.is_none()));
+            let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(self.backbone.width()));
+            (whose, self.gallery.assign(&queries, &taken, frame.time()))
+        };
         for (track, answer) in whose.iter().zip(answers) {
             self.settle(*track, &answer, frame);
         }
@@ -301,6 +294,23 @@ impl Pipeline {
             });
         }
     }
+}
+
+/// What to ask the gallery about the tracks in `open`: for each that has fused rows, their mean in one of `vectors`.
+fn queries<'a, 'v>(
+    open: impl Iterator<Item = &'a Track>,
+    fusion: &Fusion,
+    vectors: impl Iterator<Item = &'v mut [f32]>,
+) -> (heapless::Vec<TrackId, MAX_PEOPLE>, heapless::Vec<Query<'v>, MAX_PEOPLE>) {
+    let (mut whose, mut queries) = (heapless::Vec::new(), heapless::Vec::new());
+    for (track, embedding) in open.zip(vectors) {
+        if fusion.mean_of(track.id, embedding) {
+            // Cannot fail: there are no more tracks than places.
+            let _ = whose.push(track.id);
+            let _ = queries.push(Query { embedding, embeddings: track.embeddings });
+        }
+    }
+    (whose, queries)
 }
 
 fn visible_identities<'a>(tracks: &'a Tracks, people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use nformer_edge::nformer::fuse as fusion;
+use nformer_edge::nformer;
 
 /// Arguments of `fuse`.
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(crate) struct FuseArgs {
 
 /// Fuses the file and says what was done.
 pub(crate) fn fuse(args: &FuseArgs) -> Result<ExitCode> {
-    let summary = fusion::fuse(&args.weights, &args.input, &args.out, args.top_k)?;
+    let summary = nformer::fuse(&args.weights, &args.input, &args.out, args.top_k)?;
     println!("{summary}");
     Ok(ExitCode::SUCCESS)
 }

@@ -26,12 +26,12 @@ impl Args for KeyArgs {
             .value_parser(clap::value_parser!(PathBuf))
             .help("Configuration file (TOML) [default: /etc/nformer-edge/nformer-edge.toml if it exists]");
         let keys = KEYS.iter().map(|key| {
-            let heading = key.name.split_once('.').map_or("source", |(section, _)| section);
+            let section = key.name.split_once('.').map_or("source", |(section, _)| section);
             Arg::new(key.name)
                 .long(key.name)
                 .value_name(key.value)
                 .help(key.help)
-                .help_heading(format!("Settings: {heading}"))
+                .help_heading(section)
                 .allow_hyphen_values(true)
         });
         command.arg(config).args(keys)
