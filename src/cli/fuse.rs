@@ -27,6 +27,13 @@ pub(crate) struct FuseArgs {
 /// Fuses the file and says what was done.
 pub(crate) fn fuse(args: &FuseArgs) -> Result<ExitCode> {
     let summary = nformer::fuse(&args.weights, &args.input, &args.out, args.top_k)?;
-    println!("{summary}");
+    let landmarks = if summary.agents { "the weights' fixed agents" } else { "the rows given" };
+    println!(
+        "fused {} rows, {} layers, k = {}, landmarks: {landmarks}; wrote {}",
+        summary.rows,
+        summary.layers,
+        summary.top_k,
+        args.out.display()
+    );
     Ok(ExitCode::SUCCESS)
 }

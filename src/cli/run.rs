@@ -11,6 +11,7 @@ use nformer_edge::frame::{Frame, SourceHealth};
 use nformer_edge::pipeline::{Pipeline, Seen};
 use nformer_edge::report::message::{Health, Hello, Message, Sighting, WIRE_VERSION, text};
 use nformer_edge::report::{Reporter, vitals};
+use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::snapshot::{Mark, Snapshot};
 use tracing::info;
 
@@ -92,8 +93,8 @@ impl Observer for Watch {
             self.reporter.send(&Message::Sighting(Sighting { wall, ..sighting.clone() }));
         }
         if let Some(snapshot) = &mut self.snapshot {
-            let marks: Vec<Mark> = seen.sightings.iter().map(mark).collect();
-            snapshot.observe(frame, &marks)?;
+            let marks: heapless::Vec<Mark, MAX_PEOPLE> = seen.sightings.iter().map(mark).collect();
+            snapshot.observe(frame, &marks);
         }
         self.progress.frame(self.identities);
         Ok(())
