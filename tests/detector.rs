@@ -2,6 +2,8 @@
 //!
 //! The pictures and the two foreign networks are not part of this repository; a test that lacks them says so.
 
+#![expect(clippy::unwrap_used, reason = "a test that lacks what it needs stops there")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -78,7 +78,10 @@ fn nanodet_rows_go_on_from_grid_to_grid() {
     let boxes = [0.0; 10 * 12];
     let output = output(Head::NanoDet, 1, &[8, 16]);
     let found = gathered(|found| nanodet::decode(&[0.9; 10], &boxes, &output, &input(32, 16), found));
-    let middle = |row: usize| ((found[row].2[0] + found[row].2[2]) / 2.0, (found[row].2[1] + found[row].2[3]) / 2.0);
+    let middle = |row: usize| {
+        let [left, top, right, bottom] = found[row].2;
+        (left.midpoint(right), top.midpoint(bottom))
+    };
     assert_eq!(found.len(), 10);
     assert_eq!([middle(0), middle(3), middle(4)], [(4.0, 4.0), (28.0, 4.0), (4.0, 12.0)]);
     assert_eq!([middle(7), middle(8), middle(9)], [(28.0, 12.0), (8.0, 8.0), (24.0, 8.0)]);
