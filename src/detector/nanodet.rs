@@ -1,7 +1,7 @@
 //! The `NanoDet` head: generalised focal loss (Li et al., "Generalized Focal Loss", 2020).
 
 use super::network::Found;
-use crate::model::{DetectionOutput, Input, Outputs};
+use crate::model::{DetectionOutput, Input};
 
 /// Reads scores `[A, classes]` (after the sigmoid) and boxes `[A, 4 * (reg_max + 1)]`, grids in the
 /// order of the strides, each row by row.
@@ -9,10 +9,10 @@ use crate::model::{DetectionOutput, Input, Outputs};
 /// A position lies at `(cell + centre_offset) * stride`. Its distances to the left, top, right and
 /// bottom side are each the mean of a distribution over bins `0 ..= reg_max`, times the stride:
 /// `sum(i * softmax(logits)[i]) * stride`.
-pub(super) fn decode(outputs: Outputs<'_>, output: &DetectionOutput, input: &Input, found: Found<'_>) {
+pub(super) fn decode(scores: &[f32], boxes: &[f32], output: &DetectionOutput, input: &Input, found: Found<'_>) {
     let bins = output.reg_max + 1;
-    let boxes = outputs.get(1).chunks_exact(4 * bins);
-    let mut rows = outputs.get(0).chunks_exact(output.classes).zip(boxes).enumerate();
+    let boxes = boxes.chunks_exact(4 * bins);
+    let mut rows = scores.chunks_exact(output.classes).zip(boxes).enumerate();
     for (columns, lines, stride) in output.grids(input) {
         // The cells come first: the other way round, `zip` would swallow a row at the end of each grid.
         for (cell, (anchor, (scores, sides))) in (0..columns * lines).zip(rows.by_ref()) {

@@ -67,10 +67,10 @@ impl NetworkDetector {
             }
         };
         match output.head {
-            Head::NanoDet => nanodet::decode(outputs, output, input, &mut keep),
-            Head::FastestDet => fastestdet::decode(outputs, output, input, &mut keep),
+            Head::NanoDet => nanodet::decode(outputs.get(0), outputs.get(1), output, input, &mut keep),
+            Head::FastestDet => fastestdet::decode(outputs.get(0), output, input, &mut keep),
             // A card of a detector has no other head.
-            Head::Yolox | Head::Embedding | Head::NFormer => yolox::decode(outputs, output, input, &mut keep),
+            Head::Yolox | Head::Embedding | Head::NFormer => yolox::decode(outputs.get(0), output, input, &mut keep),
         }
         nms::suppress(candidates.sorted(), output.nms_iou, found);
         Ok(found)

@@ -1,5 +1,7 @@
 #![expect(clippy::float_cmp, reason = "the values compared exactly are exact in f32")]
 
+mod heads;
+
 use proptest::prelude::*;
 
 use super::*;

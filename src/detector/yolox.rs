@@ -1,15 +1,15 @@
 //! The raw YOLOX head (Ge et al., "YOLOX: Exceeding YOLO Series in 2021").
 
 use super::network::Found;
-use crate::model::{DetectionOutput, Input, Outputs};
+use crate::model::{DetectionOutput, Input};
 
 /// Reads `[A, 5 + classes]`, grids in the order of the strides, each row by row: centre x, centre y,
 /// width, height, objectness, class scores.
 ///
 /// Centre `(p + cell) * stride`, side `exp(p) * stride`, score `objectness * class`. The exporter puts
 /// the sigmoids of objectness and classes into the graph, so they are not applied here.
-pub(super) fn decode(outputs: Outputs<'_>, output: &DetectionOutput, input: &Input, found: Found<'_>) {
-    let mut rows = outputs.get(0).chunks_exact(5 + output.classes).enumerate();
+pub(super) fn decode(values: &[f32], output: &DetectionOutput, input: &Input, found: Found<'_>) {
+    let mut rows = values.chunks_exact(5 + output.classes).enumerate();
     for (columns, lines, stride) in output.grids(input) {
         // The cells come first: the other way round, `zip` would swallow a row at the end of each grid.
         for (cell, (anchor, row)) in (0..columns * lines).zip(rows.by_ref()) {

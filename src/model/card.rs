@@ -254,18 +254,19 @@ impl Card {
     /// [`Error::ModelChecksum`] if it is another file than the card describes.
     pub fn read_model(&self) -> Result<Vec<u8>> {
         let failed = |source| Error::Read { what: "model file", path: self.file.clone(), source };
-        let mut bytes = Vec::new();
-        // One byte more than allowed tells a file that is too large from one that just fits.
-        let limit = MAX_MODEL_BYTES as u64 + 1;
-        File::open(&self.file).map_err(failed)?.take(limit).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() > MAX_MODEL_BYTES {
+        let file = File::open(&self.file).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        if length > MAX_MODEL_BYTES as u64 {
             return Err(Error::TooLarge {
-                what: "model file, bytes read",
-                found: bytes.len(),
+                what: "bytes of the model file",
+                found: usize::try_from(length).unwrap_or(usize::MAX),
                 max: MAX_MODEL_BYTES,
                 constant: "MAX_MODEL_BYTES",
             });
         }
+        let mut bytes = Vec::with_capacity(length as usize);
+        // What is no plain file has no length; it is cut here and fails the digest.
+        file.take(MAX_MODEL_BYTES as u64).read_to_end(&mut bytes).map_err(failed)?;
         let found = hex(&Sha256::digest(&bytes));
         if found != self.sha256 {
             return Err(Error::ModelChecksum { path: self.file.clone(), expected: self.sha256.clone(), found });
