@@ -93,7 +93,18 @@ mod tests {
     #[test]
     fn flags_move_the_level_and_stop_at_the_ends() {
         let levels = [(0, 0), (1, 0), (9, 0), (0, 1), (0, 2), (0, 3), (255, 255), (0, 255)].map(|(v, q)| level(v, q));
-        use LevelFilter as L;
-        assert_eq!(levels, [L::INFO, L::DEBUG, L::TRACE, L::WARN, L::ERROR, L::OFF, L::INFO, L::OFF]);
+        assert_eq!(
+            levels,
+            [
+                LevelFilter::INFO,
+                LevelFilter::DEBUG,
+                LevelFilter::TRACE,
+                LevelFilter::WARN,
+                LevelFilter::ERROR,
+                LevelFilter::OFF,
+                LevelFilter::INFO,
+                LevelFilter::OFF
+            ]
+        );
     }
 }

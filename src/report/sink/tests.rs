@@ -181,7 +181,9 @@ fn a_reader_who_may_be_new_gets_hello_first() {
     let page = output.page.clone();
     let sink = Sink::start("test", output, Format::Ndjson, 8, Overflow::Block).unwrap();
     let health = Message::Health(Health::default());
-    [hello(), event(1), event(2), event(3), event(4), health.clone()].iter().for_each(|m| sink.send(m));
+    for message in [hello(), event(1), event(2), event(3), event(4), health.clone()] {
+        sink.send(&message);
+    }
     close(&sink);
     let got: Vec<_> = packets(&page.0.lock().unwrap()).into_iter().map(|p| (p.seq, p.message)).collect();
     let expected = [(0, hello()), (2, hello()), (3, event(2)), (5, event(4)), (6, hello()), (7, health)];
