@@ -1,5 +1,7 @@
 //! Pictures of a made-up scene: what is drawn where, and folders that cannot be written.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a panic is how they fail")]
+
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;

@@ -190,3 +190,23 @@ fn a_reader_who_may_be_new_gets_hello_first() {
     assert_eq!(got, expected);
     assert_eq!(sink.dropped(), 2, "one was not written, one found nobody");
 }
+
+#[test]
+fn a_flag_frees_a_sender_that_waits_for_a_reader() {
+    let (mut sink, permit, _page) = gated(2, Overflow::Block);
+    let flag = Arc::new(AtomicBool::new(false));
+    sink.hurry_on(&flag);
+    let signal = {
+        let flag = Arc::clone(&flag);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            flag.store(true, Ordering::Relaxed);
+        })
+    };
+    // Without the flag this would wait for ever: nobody hands out a permit.
+    (0..20).for_each(|n| sink.send(&event(n)));
+    signal.join().unwrap();
+    assert!(sink.dropped() >= 17);
+    drop(permit);
+    close(&sink);
+}
