@@ -17,6 +17,8 @@ mod serial;
 mod sink;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -156,6 +158,14 @@ impl Reporter {
             health_interval_ms: u64::from(settings.health_interval_s) * 1000,
             health_at_ms: None,
         })
+    }
+
+    /// Once `flag` is set (by a signal, say), [`Reporter::send`] waits for nobody any more, so that a reader that
+    /// stopped cannot keep the program from ending.
+    pub fn hurry_on(&mut self, flag: &Arc<AtomicBool>) {
+        for sink in [&mut self.stdout, &mut self.serial].into_iter().flatten() {
+            sink.hurry_on(flag);
+        }
     }
 
     /// Sends `message` to every sink. A sighting may be left out by the rate limit.

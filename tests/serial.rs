@@ -1,5 +1,7 @@
 //! The serial sink on a real pseudo-terminal: both encodings, a reader that stops, a port that goes and comes back.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a panic is how they fail")]
+
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::symlink;
@@ -16,7 +18,7 @@ use nformer_edge::report::{Format, ReportSettings, Reporter, SerialSettings};
 use serialport::{SerialPort, TTYPort};
 
 /// The machine may be busy: limits are far above what is needed, and below "for ever".
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A pseudo-terminal: what we read from, and the name that the sink opens.
 fn terminal() -> (TTYPort, String) {

@@ -1,7 +1,12 @@
 //! A bounded queue between the pipeline and one sink.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Longest wait before a sender that waits for its reader looks whether it has to hurry.
+const LOOK_UP: Duration = Duration::from_millis(100);
 
 /// What a full queue does with one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +43,17 @@ impl<T> Queue<T> {
     }
 
     /// Puts `item` at the end. Into a closed queue nothing goes: the item is dropped and counted.
-    pub fn push(&self, item: T) {
+    ///
+    /// Once `hurry` is set, [`Overflow::Block`] waits no longer and drops the oldest too, so that a program that is
+    /// asked to end is not held by a reader that stopped.
+    pub fn push(&self, item: T, hurry: &AtomicBool) {
         let mut state = self.lock();
-        while self.overflow == Overflow::Block && state.is_full() && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        while self.overflow == Overflow::Block && state.is_full() && !state.closed && !hurry.load(Ordering::Relaxed) {
+            // Woken by the reader as a rule; the time limit is for the flag, which wakes nobody.
+            state = match self.changed.wait_timeout(state, LOOK_UP) {
+                Ok((state, _)) => state,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
         }
         if state.closed {
             state.dropped += 1;
@@ -111,21 +123,22 @@ impl<T> State<T> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
+
+    static PATIENT: AtomicBool = AtomicBool::new(false);
 
     #[test]
     fn a_full_queue_drops_its_oldest_and_tells_the_reader_where() {
         let queue = Queue::new(3, Overflow::DropOldest);
-        (0..5).for_each(|n| queue.push(n));
+        (0..5).for_each(|n| queue.push(n, &PATIENT));
         assert_eq!(queue.dropped(), 2);
         assert_eq!(queue.pop(), Some((2, 2)));
         assert_eq!(queue.pop(), Some((3, 0)));
         queue.close();
-        queue.push(9);
+        queue.push(9, &PATIENT);
         assert_eq!(queue.pop(), Some((4, 0)));
         assert_eq!(queue.pop(), None);
         assert_eq!(queue.dropped(), 3);
@@ -135,7 +148,7 @@ mod tests {
     fn a_queue_never_grows() {
         let queue = Queue::new(4, Overflow::DropOldest);
         let before = queue.lock().items.capacity();
-        (0..1000).for_each(|n| queue.push(n));
+        (0..1000).for_each(|n| queue.push(n, &PATIENT));
         assert_eq!(queue.lock().items.capacity(), before);
         assert_eq!(queue.lock().items.len(), 4);
     }
@@ -143,7 +156,7 @@ mod tests {
     #[test]
     fn abandoning_counts_what_was_inside() {
         let queue = Queue::new(4, Overflow::DropOldest);
-        (0..4).for_each(|n| queue.push(n));
+        (0..4).for_each(|n| queue.push(n, &PATIENT));
         queue.abandon();
         assert_eq!(queue.pop(), None);
         assert_eq!(queue.dropped(), 4);
@@ -157,7 +170,7 @@ mod tests {
             let (queue, sent) = (Arc::clone(&queue), Arc::clone(&sent));
             thread::spawn(move || {
                 for n in 0..50 {
-                    queue.push(n);
+                    queue.push(n, &PATIENT);
                     sent.fetch_add(1, Ordering::SeqCst);
                 }
                 queue.close();
@@ -173,14 +186,30 @@ mod tests {
     #[test]
     fn closing_frees_a_waiting_sender() {
         let queue = Arc::new(Queue::new(1, Overflow::Block));
-        queue.push(1);
+        queue.push(1, &PATIENT);
         let sender = {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || queue.push(2))
+            thread::spawn(move || queue.push(2, &PATIENT))
         };
         thread::sleep(Duration::from_millis(20));
         queue.close();
         sender.join().unwrap();
         assert_eq!(queue.dropped(), 1);
+    }
+
+    #[test]
+    fn a_sender_in_a_hurry_drops_the_oldest_instead_of_waiting() {
+        let queue = Arc::new(Queue::new(1, Overflow::Block));
+        let hurry = Arc::new(AtomicBool::new(false));
+        queue.push(1, &PATIENT);
+        let sender = {
+            let (queue, hurry) = (Arc::clone(&queue), Arc::clone(&hurry));
+            thread::spawn(move || queue.push(2, &hurry))
+        };
+        thread::sleep(Duration::from_millis(20));
+        assert!(!sender.is_finished());
+        hurry.store(true, Ordering::Relaxed);
+        sender.join().unwrap();
+        assert_eq!(queue.pop(), Some((2, 1)));
     }
 }

@@ -71,6 +71,7 @@ pub(super) struct Sink {
     name: &'static str,
     queue: Arc<Queue<Message>>,
     shared: Arc<Shared>,
+    hurry: Arc<AtomicBool>,
     done: Receiver<()>,
 }
 
@@ -109,12 +110,17 @@ impl Sink {
             .name(format!("report {name}"))
             .spawn(move || writer.run())
             .map_err(|source| Error::Report { sink: name, source })?;
-        Ok(Self { name, queue, shared, done })
+        Ok(Self { name, queue, shared, hurry: Arc::default(), done })
+    }
+
+    /// Once `flag` is set, nobody waits for a slow reader any more.
+    pub(super) fn hurry_on(&mut self, flag: &Arc<AtomicBool>) {
+        self.hurry = Arc::clone(flag);
     }
 
     /// Queues a copy of `message`.
     pub(super) fn send(&self, message: &Message) {
-        self.queue.push(message.clone());
+        self.queue.push(message.clone(), &self.hurry);
     }
 
     /// Messages that will never arrive: pushed out of the queue, or not written.

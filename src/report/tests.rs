@@ -35,7 +35,9 @@ fn sighting(time_ms: u64) -> Message {
 fn printed(settings: &ReportSettings, live: bool) -> Vec<String> {
     let page = Page::default();
     let mut reporter = Reporter::open_with(settings, live, page.clone()).unwrap();
-    [sighting(0), sighting(100), Message::Health(Health::default())].iter().for_each(|m| reporter.send(m));
+    for message in [sighting(0), sighting(100), Message::Health(Health::default())] {
+        reporter.send(&message);
+    }
     assert_eq!(reporter.close(), 0);
     let text = String::from_utf8(page.0.lock().unwrap().clone()).unwrap();
     let line_type = |line: &str| line.split('"').nth(3).unwrap().to_owned();

@@ -1,3 +1,4 @@
+use postcard::ser_flavors::Flavor;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -232,8 +233,10 @@ proptest! {
     fn stuffing_of_any_bytes_is_undone(bytes in vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 0..700)) {
         let mut buffer = vec![0; 1000];
         let mut stuffed = Cobs::try_new(Slice::new(&mut buffer)).unwrap();
-        bytes.iter().for_each(|b| postcard::ser_flavors::Flavor::try_push(&mut stuffed, *b).unwrap());
-        let stuffed = postcard::ser_flavors::Flavor::finalize(stuffed).unwrap();
+        for byte in &bytes {
+            stuffed.try_push(*byte).unwrap();
+        }
+        let stuffed = stuffed.finalize().unwrap();
         let (_, frame) = stuffed.split_last_mut().unwrap();
         let length = unstuff(frame).unwrap();
         prop_assert_eq!(&frame[..length], &bytes[..]);
@@ -254,8 +257,10 @@ proptest! {
         // What a hostile sender would do: the checksum protects against accidents only.
         let mut buffer = vec![0; 400];
         let mut writer = CrcModifier::new(Cobs::try_new(Slice::new(&mut buffer)).unwrap(), CRC.digest());
-        body.iter().for_each(|b| postcard::ser_flavors::Flavor::try_push(&mut writer, *b).unwrap());
-        let frame = postcard::ser_flavors::Flavor::finalize(writer).unwrap();
+        for byte in &body {
+            writer.try_push(*byte).unwrap();
+        }
+        let frame = writer.finalize().unwrap();
         let (_, frame) = frame.split_last_mut().unwrap();
         prop_assert!(decode_frame(frame) != Err(Bad::Corrupt));
     }

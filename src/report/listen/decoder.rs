@@ -82,14 +82,13 @@ impl Decoder {
     pub fn finish(&mut self) {
         let unfinished = self.skipping || !self.buffer.is_empty();
         self.restart_piece();
-        match self.format {
-            Some(_) => self.counts.corrupt += u64::from(unfinished),
-            None => {
-                // Nothing of ours in the whole stream. Lines are what a stranger most likely sent.
-                let Trouble { corrupt, foreign } = self.bad_lines;
-                self.counts.corrupt += corrupt;
-                self.counts.foreign += foreign + self.bad_frames.foreign + u64::from(unfinished);
-            }
+        if self.format.is_some() {
+            self.counts.corrupt += u64::from(unfinished);
+        } else {
+            // Nothing of ours in the whole stream. Lines are what a stranger most likely sent.
+            let Trouble { corrupt, foreign } = self.bad_lines;
+            self.counts.corrupt += corrupt;
+            self.counts.foreign += foreign + self.bad_frames.foreign + u64::from(unfinished);
         }
     }
 

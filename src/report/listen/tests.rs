@@ -92,7 +92,7 @@ fn memory_is_fixed_whatever_comes() {
     for format in [None, Some(Format::Ndjson), Some(Format::Binary)] {
         let mut decoder = Decoder::new(format);
         for filler in [b'a', b'{', b'\n', 0xff] {
-            decoder.push(&[b'\n'], |_| unreachable!());
+            decoder.push(b"\n", |_| unreachable!());
             (0..100).for_each(|_| decoder.push(&[filler; 1000], |_| unreachable!()));
         }
         assert!(decoder.capacity() <= 2 * MAX_FRAME);
@@ -223,7 +223,11 @@ proptest! {
         let count = middle.len() as u32;
         let before = encoded(format, [(0, event(0))]).concat();
         let mut bytes = encoded(format, (1..).zip(middle)).concat();
-        damage.iter().for_each(|damage| if !bytes.is_empty() { apply(damage, &mut bytes) });
+        for damage in &damage {
+            if !bytes.is_empty() {
+                apply(damage, &mut bytes);
+            }
+        }
         // The delimiter of the last damaged message may be gone too: the first message after it pays for that.
         let after = encoded(format, (count + 1..count + 4).map(|n| (n, event(n)))).concat();
         let stream = [before, bytes, after].concat();

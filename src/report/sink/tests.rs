@@ -181,10 +181,32 @@ fn a_reader_who_may_be_new_gets_hello_first() {
     let page = output.page.clone();
     let sink = Sink::start("test", output, Format::Ndjson, 8, Overflow::Block).unwrap();
     let health = Message::Health(Health::default());
-    [hello(), event(1), event(2), event(3), event(4), health.clone()].iter().for_each(|m| sink.send(m));
+    for message in [hello(), event(1), event(2), event(3), event(4), health.clone()] {
+        sink.send(&message);
+    }
     close(&sink);
     let got: Vec<_> = packets(&page.0.lock().unwrap()).into_iter().map(|p| (p.seq, p.message)).collect();
     let expected = [(0, hello()), (2, hello()), (3, event(2)), (5, event(4)), (6, hello()), (7, health)];
     assert_eq!(got, expected);
     assert_eq!(sink.dropped(), 2, "one was not written, one found nobody");
+}
+
+#[test]
+fn a_flag_frees_a_sender_that_waits_for_a_reader() {
+    let (mut sink, permit, _page) = gated(2, Overflow::Block);
+    let flag = Arc::new(AtomicBool::new(false));
+    sink.hurry_on(&flag);
+    let signal = {
+        let flag = Arc::clone(&flag);
+        thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            flag.store(true, Ordering::Relaxed);
+        })
+    };
+    // Without the flag this would wait for ever: nobody hands out a permit.
+    (0..20).for_each(|n| sink.send(&event(n)));
+    signal.join().unwrap();
+    assert!(sink.dropped() >= 17);
+    drop(permit);
+    close(&sink);
 }
