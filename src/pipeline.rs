@@ -94,7 +94,13 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights.
-    pub fn new(settings: &Settings, detector: Detector, backbone: Backbone, nformer: NFormer, top_k: usize) -> Result<Self> {
+    pub fn new(
+        settings: &Settings,
+        detector: Detector,
+        backbone: Backbone,
+        nformer: NFormer,
+        top_k: usize,
+    ) -> Result<Self> {
         let width = backbone.width();
         if nformer.width() != width {
             return Err(Error::EmbeddingWidth { what: "fusion weights", expected: nformer.width(), found: width });
@@ -198,8 +204,7 @@ impl Pipeline {
             if self.people.iter().any(|person| person.track == track.id) {
                 continue;
             }
-            let person =
-                Person { track: track.id, identity: None, state: State::Tracked, similarity: None };
+            let person = Person { track: track.id, identity: None, state: State::Tracked, similarity: None };
             let _ = self.people.push(person);
             let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
         }
@@ -314,9 +319,9 @@ fn queries<'a, 'v>(
 }
 
 fn visible_identities<'a>(tracks: &'a Tracks, people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {
-    tracks.visible().filter_map(|track| {
-        people.iter().find(|person| person.track == track.id).and_then(|person| person.identity)
-    })
+    tracks
+        .visible()
+        .filter_map(|track| people.iter().find(|person| person.track == track.id).and_then(|person| person.identity))
 }
 
 fn event(kind: EventKind, track: TrackId, identity: Option<IdentityId>, frame: &Frame<'_>) -> Event {

@@ -159,11 +159,15 @@ fn root() -> Option<PathBuf> {
 
 /// The file as a table whose keys are all known.
 fn read(path: &Path) -> Result<Table> {
-    let text =
-        fs::read_to_string(path).map_err(|source| Error::Read { what: "the configuration", path: path.into(), source })?;
-    let table: Table = text
-        .parse()
-        .map_err(|error: toml::de::Error| Error::BadToml { path: path.into(), reason: error.to_string().trim().into() })?;
+    let text = fs::read_to_string(path).map_err(|source| Error::Read {
+        what: "the configuration",
+        path: path.into(),
+        source,
+    })?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| Error::BadToml {
+        path: path.into(),
+        reason: error.to_string().trim().into(),
+    })?;
     check_keys(&table, "", path)?;
     Ok(table)
 }

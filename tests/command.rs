@@ -35,7 +35,8 @@ fn model_copy(name: &str, into: &Path) -> PathBuf {
     fs::create_dir(&copy).expect("a folder");
     for entry in fs::read_dir(root().join("models").join(name)).expect("a model") {
         let path = entry.expect("an entry").path();
-        let is_part = path.extension().is_some_and(|kind| ["toml", "onnx", "safetensors"].iter().any(|part| kind == *part));
+        let is_part =
+            path.extension().is_some_and(|kind| ["toml", "onnx", "safetensors"].iter().any(|part| kind == *part));
         if is_part {
             fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
         }
@@ -108,7 +109,8 @@ fn a_truncated_model_is_refused_even_with_its_own_checksum() {
     let file = file_with(&model, "onnx");
     let bytes = fs::read(&file).expect("the model");
     fs::write(&file, &bytes[..bytes.len() / 3]).expect("the model");
-    let (_, log) = failure(&["run", "--source", &clip(), "--models.backbone", &model.join("card.toml").display().to_string()]);
+    let (_, log) =
+        failure(&["run", "--source", &clip(), "--models.backbone", &model.join("card.toml").display().to_string()]);
     // The message tells the digest that the card would need; a user who writes it there gets the next answer.
     let found = log.split("found ").nth(1).and_then(|rest| rest.get(..64)).expect("the digest found").to_owned();
     let card = model.join("card.toml");

@@ -6,8 +6,20 @@ use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the data; a room may import what stands above it.
 const ROOMS: [&str; 14] = [
-    "frame", "camera", "model", "detector", "tracks", "crop", "backbone", "neighbors", "nformer", "gallery", "report",
-    "snapshot", "settings", "pipeline",
+    "frame",
+    "camera",
+    "model",
+    "detector",
+    "tracks",
+    "crop",
+    "backbone",
+    "neighbors",
+    "nformer",
+    "gallery",
+    "report",
+    "snapshot",
+    "settings",
+    "pipeline",
 ];
 
 /// What every room may import.

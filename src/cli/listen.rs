@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use nformer_edge::report::listen::{self as listener, Style};
 use nformer_edge::report::Format;
+use nformer_edge::report::listen::{self as listener, Style};
 use tracing::info;
 
 use super::signals::Stop;

@@ -46,7 +46,13 @@ pub(crate) fn memory(args: MemoryArgs) -> Result<ExitCode> {
     }
 
     let mut source = job::open_source(&settings)?;
-    let mut watch = Watch { frames: 0, limit: args.frames.unwrap_or(u64::MAX), stop: &stop, settled: None, progress: Progress::new() };
+    let mut watch = Watch {
+        frames: 0,
+        limit: args.frames.unwrap_or(u64::MAX),
+        stop: &stop,
+        settled: None,
+        progress: Progress::new(),
+    };
     job::run(source.as_mut(), &mut pipeline, &stop, &mut watch)?;
     watch.progress.clear();
     let Some(settled) = watch.settled else {
