@@ -8,7 +8,7 @@
 //! | [`devices`] | which video devices there are |
 //! | [`jpeg`] | JPEG decoding that refuses damaged pictures |
 //!
-//! [`open`] chooses among them. Everything is a [`FrameSource`](crate::frame::FrameSource); the pipeline cannot tell them apart.
+//! [`open`] chooses among them. Everything is a [`FrameSource`]; the pipeline cannot tell them apart.
 
 pub mod devices;
 pub mod jpeg;

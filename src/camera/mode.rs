@@ -255,9 +255,9 @@ fn offered(offers: &[Offer], choice: FormatChoice) -> String {
 mod tests {
     use super::*;
 
-    fn offer(fourcc: &[u8; 4], sizes: &[(u32, u32, f32)]) -> Offer {
+    fn offer(fourcc: [u8; 4], sizes: &[(u32, u32, f32)]) -> Offer {
         let sizes = sizes.iter().map(|&(width, height, fps)| OfferedSize { width, height, fps: Some(fps) }).collect();
-        Offer { fourcc: FourCc(*fourcc), description: String::new(), sizes: Sizes::Listed(sizes) }
+        Offer { fourcc: FourCc(fourcc), description: String::new(), sizes: Sizes::Listed(sizes) }
     }
 
     fn wanted(width: u32, height: u32, fps: u32) -> CameraSettings {
@@ -272,8 +272,8 @@ mod tests {
     /// As a USB camera offers them: raw only at small sizes or low rates.
     fn usb_camera() -> Vec<Offer> {
         vec![
-            offer(b"MJPG", &[(1920, 1080, 30.0), (1280, 720, 30.0), (640, 480, 30.0)]),
-            offer(b"YUYV", &[(640, 480, 30.0), (1280, 720, 10.0)]),
+            offer(*b"MJPG", &[(1920, 1080, 30.0), (1280, 720, 30.0), (640, 480, 30.0)]),
+            offer(*b"YUYV", &[(640, 480, 30.0), (1280, 720, 10.0)]),
         ]
     }
 
@@ -293,15 +293,15 @@ mod tests {
     fn a_size_that_is_not_offered_becomes_the_nearest() {
         assert_eq!(first(&usb_camera(), &wanted(800, 600, 0)), ("YUYV".into(), 1280, 720));
         assert_eq!(first(&usb_camera(), &wanted(4000, 3000, 0)), ("MJPG".into(), 1920, 1080));
-        let range = Offer { sizes: Sizes::Range { least: (32, 32), most: (320, 240) }, ..offer(b"NV12", &[]) };
+        let range = Offer { sizes: Sizes::Range { least: (32, 32), most: (320, 240) }, ..offer(*b"NV12", &[]) };
         assert_eq!(first(&[range], &wanted(640, 100, 0)), ("NV12".into(), 320, 100));
-        let upside_down = Offer { sizes: Sizes::Range { least: (9, 9), most: (1, 1) }, ..offer(b"NV12", &[]) };
+        let upside_down = Offer { sizes: Sizes::Range { least: (9, 9), most: (1, 1) }, ..offer(*b"NV12", &[]) };
         assert_eq!(first(&[upside_down], &wanted(640, 480, 0)), ("NV12".into(), 640, 480));
     }
 
     #[test]
     fn grey_is_the_last_resort_and_unknown_formats_are_never_asked_for() {
-        let offers = [offer(b"GREY", &[(640, 480, 30.0)]), offer(b"YUYV", &[(320, 240, 30.0)]), offer(b"H264", &[])];
+        let offers = [offer(*b"GREY", &[(640, 480, 30.0)]), offer(*b"YUYV", &[(320, 240, 30.0)]), offer(*b"H264", &[])];
         let order: Vec<String> =
             candidates(&offers, &wanted(640, 480, 0)).iter().map(|one| one.fourcc.to_string()).collect();
         assert_eq!(order, ["GREY", "YUYV"].map(String::from).into_iter().rev().collect::<Vec<_>>());
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn what_no_camera_of_ours_offers_is_named() {
-        let offers = [offer(b"H264", &[]), offer(b"pRAA", &[])];
+        let offers = [offer(*b"H264", &[]), offer(*b"pRAA", &[])];
         let refused = negotiate("/dev/video0", &offers, &wanted(640, 480, 0), |_| panic!("nothing to ask for"));
         assert!(refused.unwrap_err().to_string().contains("it offers H264, pRAA, supported are YUYV"));
         let refused = negotiate("/dev/video0", &[], &wanted(640, 480, 0), |_| panic!("nothing to ask for"));

@@ -174,7 +174,7 @@ impl Node {
                     answer.__bindgen_anon_1.stepwise.min
                 }
             };
-            let fps = rate(&interval);
+            let fps = rate(interval);
             fastest = fps.into_iter().chain(fastest).reduce(f32::max);
             if answer.type_ != ONE_INTERVAL {
                 break;
@@ -209,7 +209,7 @@ impl Node {
         parameters.parm.capture.timeperframe = v4l2_fract { numerator: 1, denominator: fps };
         self.request(vidioc::VIDIOC_S_PARM, &mut parameters)?;
         // SAFETY: every variant consists of integers, so whatever is there may be read as any of them.
-        Ok(rate(&unsafe { parameters.parm.capture.timeperframe }))
+        Ok(rate(unsafe { parameters.parm.capture.timeperframe }))
     }
 
     /// Gives buffer `index` to the driver to be filled.
@@ -340,7 +340,7 @@ pub(super) fn monotonic_now() -> Duration {
 }
 
 /// Frames per second of an interval in seconds.
-fn rate(interval: &v4l2_fract) -> Option<f32> {
+fn rate(interval: v4l2_fract) -> Option<f32> {
     (interval.numerator > 0 && interval.denominator > 0)
         .then(|| interval.denominator as f32 / interval.numerator as f32)
 }
@@ -388,8 +388,8 @@ mod tests {
 
     #[test]
     fn rates_of_broken_intervals_are_none() {
-        assert_eq!(rate(&v4l2_fract { numerator: 1, denominator: 30 }), Some(30.0));
-        assert_eq!(rate(&v4l2_fract { numerator: 0, denominator: 30 }), None);
-        assert_eq!(rate(&v4l2_fract { numerator: 1, denominator: 0 }), None);
+        assert_eq!(rate(v4l2_fract { numerator: 1, denominator: 30 }), Some(30.0));
+        assert_eq!(rate(v4l2_fract { numerator: 0, denominator: 30 }), None);
+        assert_eq!(rate(v4l2_fract { numerator: 1, denominator: 0 }), None);
     }
 }

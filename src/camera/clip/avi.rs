@@ -1,7 +1,7 @@
 //! MJPEG in AVI, read chunk by chunk.
 //!
 //! A RIFF file is a tree of chunks, but a reader of pictures needs only the leaves: lists that may
-//! hold pictures (`movi`, `rec `, the `AVIX` segments of OpenDML) are entered, all else is skipped, and where a
+//! hold pictures (`movi`, `rec `, the `AVIX` segments of `OpenDML`) are entered, all else is skipped, and where a
 //! list ends does not matter. So an index is not needed, and a recording that broke off still plays.
 
 use std::io::{Read, Seek, SeekFrom};
@@ -131,7 +131,7 @@ impl<R: Read + Seek + Send> Avi<R> {
                 let whole = before == self.length && self.movie_end <= self.length;
                 return Ok(if whole { Step::End } else { self.break_off() });
             };
-            if self.is_picture(&head.name) {
+            if self.is_picture(head.name) {
                 return self.read_picture(head.bytes);
             }
             match &head.name {
@@ -184,7 +184,7 @@ impl<R: Read + Seek + Send> Avi<R> {
         Step::Corrupt
     }
 
-    fn is_picture(&self, name: &[u8; 4]) -> bool {
+    fn is_picture(&self, name: [u8; 4]) -> bool {
         let number = self.header.video.unwrap_or(0);
         name[0] == b'0' + number / 10 && name[1] == b'0' + number % 10 && matches!(&name[2..], b"dc" | b"db")
     }

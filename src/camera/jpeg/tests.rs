@@ -3,6 +3,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// What sets one encoded picture apart from another.
+type Change = fn(&mut Encoder<&mut Vec<u8>>);
+
 /// A picture with something to see in every block.
 fn rgb(width: u16, height: u16) -> Vec<u8> {
     let mut pixels = Vec::new();
@@ -54,7 +57,7 @@ fn mean_difference(one: &[u8], other: &[u8]) -> f64 {
 
 #[test]
 fn pictures_of_every_kind_come_out_as_they_went_in() {
-    let kinds: [(&str, fn(&mut Encoder<&mut Vec<u8>>)); 7] = [
+    let kinds: [(&str, Change); 7] = [
         ("4:4:4", |encoder| encoder.set_sampling_factor(SamplingFactor::F_1_1)),
         ("4:2:2", |encoder| encoder.set_sampling_factor(SamplingFactor::F_2_1)),
         ("4:2:0", |encoder| encoder.set_sampling_factor(SamplingFactor::F_2_2)),
