@@ -2,6 +2,8 @@
 //!
 //! One thread. Before anything is timed, two pipelines over the same frames must give the same sightings.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot open its own models has nothing to measure")]
+
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;

@@ -208,8 +208,28 @@ impl Pipeline {
             let _ = self.people.push(person);
             let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
         }
+        self.part_doubles();
         let seen = visible_identities(&self.tracks, &self.people);
         self.gallery.expire(frame.time(), seen);
+    }
+
+    /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no
+    /// two people of a frame share an identity, and the later track was compared last.
+    fn part_doubles(&mut self) {
+        let mut held: heapless::Vec<IdentityId, MAX_PEOPLE> = heapless::Vec::new();
+        // Tracks stand oldest first.
+        let visible: heapless::Vec<TrackId, MAX_PEOPLE> = self.tracks.visible().map(|track| track.id).collect();
+        for track in visible.iter().rev() {
+            let Some(person) = self.people.iter_mut().find(|person| person.track == *track) else { continue };
+            let Some(identity) = person.identity else { continue };
+            if held.contains(&identity) {
+                person.identity = None;
+                self.tracks.settle(*track, false);
+            } else {
+                // Cannot fail: there are no more tracks than places.
+                let _ = held.push(identity);
+            }
+        }
     }
 
     /// Takes the embeddings that are due and stores them; returns whose they are.
@@ -238,7 +258,7 @@ impl Pipeline {
             self.timing.time(Room::Neighbors, || {
                 self.fusion.push(embedding, id, owner, frame.time(), |previous, row| gallery.retire(previous, row))
             })?;
-            self.tracks.embedded(id, owner.is_some());
+            self.tracks.embedded(id);
             // Cannot fail: nobody is due twice.
             let _ = asked.push(id);
         }
@@ -276,7 +296,7 @@ impl Pipeline {
         *person = Person { track, identity, state, similarity };
         if let Some(identity) = identity {
             self.fusion.claim(track, identity);
-            self.tracks.settled(track);
+            self.tracks.settle(track, true);
             let _ = self.events.push(event(EventKind::Identified, track, Some(identity), frame));
         }
     }

@@ -142,7 +142,7 @@ pub struct Track {
 /// All tracks of a camera, in fixed memory.
 pub struct Tracks {
     settings: TrackSettings,
-    tracks: heapless::Vec<Track, MAX_PEOPLE>,
+    table: heapless::Vec<Track, MAX_PEOPLE>,
     ended: heapless::Vec<Track, MAX_PEOPLE>,
     assignment: Assignment,
     cost: Box<[f32]>,
@@ -155,7 +155,7 @@ impl Tracks {
     pub fn new(settings: TrackSettings) -> Self {
         Self {
             settings,
-            tracks: heapless::Vec::new(),
+            table: heapless::Vec::new(),
             ended: heapless::Vec::new(),
             assignment: Assignment::new(MAX_PEOPLE, MAX_PEOPLE),
             cost: vec![0.0; MAX_PEOPLE * MAX_PEOPLE].into(),
@@ -169,7 +169,7 @@ impl Tracks {
     /// Detections past [`MAX_PEOPLE`] and new people while all places are taken are ignored and counted.
     pub fn update(&mut self, detections: &[Detection], time: Duration) {
         self.end_stale(time);
-        for track in &mut self.tracks {
+        for track in &mut self.table {
             track.frames_since_embedding = track.frames_since_embedding.saturating_add(1);
         }
         let taken = detections.len().min(MAX_PEOPLE);
@@ -193,12 +193,12 @@ impl Tracks {
 
     /// The tracks, oldest first.
     pub fn all(&self) -> &[Track] {
-        &self.tracks
+        &self.table
     }
 
     /// The believed tracks seen in this frame.
     pub fn visible(&self) -> impl Iterator<Item = &Track> {
-        self.tracks.iter().filter(|track| track.state == TrackState::Visible)
+        self.table.iter().filter(|track| track.state == TrackState::Visible)
     }
 
     /// The believed tracks that the last [`Tracks::update`] gave up.
@@ -221,25 +221,24 @@ impl Tracks {
         due.iter().take(self.settings.embeddings_per_frame).map(|track| track.id).collect()
     }
 
-    /// Notes that `id` got its embedding, and whether its identity is settled.
-    pub fn embedded(&mut self, id: TrackId, certain: bool) {
-        if let Some(track) = self.tracks.iter_mut().find(|track| track.id == id) {
+    /// Notes that `id` got its embedding.
+    pub fn embedded(&mut self, id: TrackId) {
+        if let Some(track) = self.table.iter_mut().find(|track| track.id == id) {
             track.embeddings = track.embeddings.saturating_add(1);
             track.frames_since_embedding = 0;
-            track.certain = certain;
         }
     }
 
-    /// Notes that the identity of `id` is settled now.
-    pub fn settled(&mut self, id: TrackId) {
-        if let Some(track) = self.tracks.iter_mut().find(|track| track.id == id) {
-            track.certain = true;
+    /// Notes whether the identity of `id` is settled now.
+    pub fn settle(&mut self, id: TrackId, certain: bool) {
+        if let Some(track) = self.table.iter_mut().find(|track| track.id == id) {
+            track.certain = certain;
         }
     }
 
     /// Notes that no embedding could be had of `id` now; it asks again after the usual spacing.
     pub fn refused(&mut self, id: TrackId) {
-        if let Some(track) = self.tracks.iter_mut().find(|track| track.id == id) {
+        if let Some(track) = self.table.iter_mut().find(|track| track.id == id) {
             track.frames_since_embedding = 0;
         }
     }
@@ -261,11 +260,11 @@ impl Tracks {
     fn end_stale(&mut self, time: Duration) {
         self.ended.clear();
         let keep = Duration::from_millis(self.settings.keep_lost_ms);
-        let (tracks, ended) = (&mut self.tracks, &mut self.ended);
-        tracks.retain(|track| {
+        let (table, ended) = (&mut self.table, &mut self.ended);
+        table.retain(|track| {
             let stay = time.saturating_sub(track.last_seen) <= keep;
             if !stay && track.state != TrackState::Tentative {
-                // Cannot fail: `ended` is as large as `tracks`.
+                // Cannot fail: `ended` is as large as `table`.
                 let _ = ended.push(track.clone());
             }
             stay
@@ -281,7 +280,7 @@ impl Tracks {
         seen: &mut [bool; MAX_PEOPLE],
         wanted: impl Fn(f32) -> bool,
     ) {
-        let rows: heapless::Vec<usize, MAX_PEOPLE> = (0..self.tracks.len()).filter(|&at| !seen[at]).collect();
+        let rows: heapless::Vec<usize, MAX_PEOPLE> = (0..self.table.len()).filter(|&at| !seen[at]).collect();
         let columns: heapless::Vec<usize, MAX_PEOPLE> =
             (0..detections.len()).filter(|&at| free[at] && wanted(detections[at].score)).collect();
         if rows.is_empty() || columns.is_empty() {
@@ -289,7 +288,7 @@ impl Tracks {
         }
         let grow = self.settings.grow;
         for (row, &track) in rows.iter().enumerate() {
-            let predicted = grown(&self.tracks[track].motion.predict(time), grow);
+            let predicted = grown(&self.table[track].motion.predict(time), grow);
             for (column, &detection) in columns.iter().enumerate() {
                 let overlap = predicted.iou(&grown(&detections[detection].bbox, grow));
                 self.cost[row * columns.len() + column] = 1.0 - overlap;
@@ -303,13 +302,13 @@ impl Tracks {
             let (track, detection) = (rows[row], columns[column]);
             seen[track] = true;
             free[detection] = false;
-            self.tracks[track].see(&detections[detection], time, self.settings.confirm);
+            self.table[track].see(&detections[detection], time, self.settings.confirm);
         }
     }
 
     fn mark_missed(&mut self, seen: &[bool; MAX_PEOPLE]) {
         let mut at = 0;
-        self.tracks.retain_mut(|track| {
+        self.table.retain_mut(|track| {
             let missed = !seen[at];
             at += 1;
             // A tentative track that is missed once was noise.
@@ -338,7 +337,7 @@ impl Tracks {
             certain: false,
             covered: 0.0,
         };
-        if self.tracks.push(track).is_ok() {
+        if self.table.push(track).is_ok() {
             self.next_id = self.next_id.wrapping_add(1).max(1);
         } else {
             self.ignored += 1;
@@ -347,8 +346,8 @@ impl Tracks {
 
     /// Notes which share of each visible box lies under boxes that stand nearer to the camera (lower bottom edge).
     fn measure_cover(&mut self) {
-        for at in 0..self.tracks.len() {
-            let own = self.tracks[at].bbox;
+        for at in 0..self.table.len() {
+            let own = self.table[at].bbox;
             let covered = self
                 .tracks
                 .iter()
@@ -357,7 +356,7 @@ impl Tracks {
                 .filter(|(_, track)| track.bbox.y + track.bbox.height > own.y + own.height)
                 .map(|(_, track)| own.intersection(&track.bbox) / own.area().max(1.0))
                 .fold(0.0, f32::max);
-            self.tracks[at].covered = covered;
+            self.table[at].covered = covered;
         }
     }
 }

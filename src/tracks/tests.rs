@@ -86,7 +86,8 @@ fn embeddings_are_asked_for_when_new_then_spaced_then_refreshed() {
         tracks.update(&[person(10.0, 10.0, 0.8)], at(frame));
         for id in tracks.due() {
             asked.push(frame);
-            tracks.embedded(id, asked.len() >= 2);
+            tracks.embedded(id);
+            tracks.settle(id, asked.len() >= 2);
         }
     }
     assert_eq!(asked, [0, 3, 13, 23]);
@@ -101,7 +102,7 @@ fn an_unsure_track_keeps_asking() {
         tracks.update(&[person(10.0, 10.0, 0.8)], at(frame));
         for id in tracks.due() {
             asked += 1;
-            tracks.embedded(id, false);
+            tracks.embedded(id);
         }
     }
     assert_eq!(asked, 5);
@@ -130,7 +131,8 @@ fn the_budget_of_a_frame_goes_to_who_waited_longest() {
         assert!(due.len() <= 2);
         for id in due {
             order.push(id.0);
-            tracks.embedded(id, true);
+            tracks.embedded(id);
+            tracks.settle(id, true);
         }
     }
     assert_eq!(order[..4], [1, 2, 3, 4]);
