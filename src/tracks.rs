@@ -349,7 +349,7 @@ impl Tracks {
         for at in 0..self.table.len() {
             let own = self.table[at].bbox;
             let covered = self
-                .tracks
+                .table
                 .iter()
                 .enumerate()
                 .filter(|(other, track)| *other != at && track.state != TrackState::Lost)

@@ -1,4 +1,5 @@
 //! The command as a user meets it: bad input gives a clear message and the exit code of the help text.
+#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

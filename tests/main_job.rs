@@ -1,4 +1,5 @@
 //! The main job on the bundled clip: boxes on people, identities that persist, the same bytes each time.
+#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

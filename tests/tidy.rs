@@ -1,5 +1,6 @@
 //! Holds the rules of the house (ARCHITECTURE.md): who imports whom, where `unsafe` may stand, how long a
 //! file may be, and what may touch the outside.
+#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
