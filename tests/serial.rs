@@ -196,6 +196,29 @@ fn a_reader_that_never_comes_back_does_not_hold_up_the_end() {
 }
 
 #[test]
+fn a_write_gives_up_after_its_timeout() {
+    let (_master, port) = terminal();
+    let mut reporter = reporter(&port, Format::Ndjson, 8, 20);
+    let start = Instant::now();
+    for n in 0.. {
+        reporter.send(&sighting(n));
+        if reporter.dropped() > 100 {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "nothing was dropped");
+        thread::sleep(Duration::from_micros(500));
+    }
+    // Nothing is sent any more: what is dropped now was in a write that ran out of time. A write that hangs in the kernel
+    // would drop nothing.
+    let before = reporter.dropped();
+    while reporter.dropped() < before + 4 {
+        assert!(start.elapsed() < PATIENCE, "a write does not end");
+        thread::sleep(Duration::from_millis(5));
+    }
+    reporter.close();
+}
+
+#[test]
 fn a_port_that_goes_and_comes_back_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     // A name that stays while the device behind it changes, as udev's links do.

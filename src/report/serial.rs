@@ -77,11 +77,8 @@ pub(super) fn open_without_waiting(path: &str, options: &mut OpenOptions) -> io:
 pub(super) struct SerialOutput {
     port: String,
     baud: u32,
-    delimiter: u8,
-    write_timeout: Duration,
+    framing: Framing,
     open: Option<OpenPort>,
-    /// The reader may be in the middle of something: a delimiter has to go first.
-    dirty: bool,
     /// The last write ran out of time.
     stuck: bool,
     back_off: Duration,
@@ -95,6 +92,54 @@ struct OpenPort {
     tty: TTYPort,
 }
 
+/// Whole messages through a writer that takes what it likes.
+struct Framing {
+    delimiter: u8,
+    /// Longest wait for one message.
+    timeout: Duration,
+    /// The reader may be in the middle of something: a delimiter has to go first.
+    dirty: bool,
+}
+
+impl Framing {
+    /// Writes one message with its delimiter; what became of it, and the error that ended the attempt.
+    fn write(&mut self, writer: &mut impl Write, frame: &[u8], phase: &Phase) -> (Written, Option<io::Error>) {
+        if self.dirty {
+            if let (_, Some(error)) = self.write_within(writer, &[self.delimiter], phase) {
+                return (Written::Lost, Some(error));
+            }
+            self.dirty = false;
+        }
+        let (sent, error) = self.write_within(writer, frame, phase);
+        let Some(error) = error else { return (Written::Whole, None) };
+        self.dirty = sent > 0;
+        // If only the delimiter is missing, the one in front of the next message completes this one.
+        let completed_later = error.kind() == ErrorKind::TimedOut && sent + 1 == frame.len();
+        (if completed_later { Written::Whole } else { Written::Lost }, Some(error))
+    }
+
+    /// Writes as much of `bytes` as leaves within the timeout; the count, and the error that ended it.
+    fn write_within(&self, writer: &mut impl Write, bytes: &[u8], phase: &Phase) -> (usize, Option<io::Error>) {
+        let start = Instant::now();
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match writer.write(&bytes[sent..]) {
+                Ok(0) => return (sent, Some(ErrorKind::WriteZero.into())),
+                Ok(count) => sent += count,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if phase.is_stopped() || start.elapsed() >= self.timeout {
+                        return (sent, Some(ErrorKind::TimedOut.into()));
+                    }
+                    thread::sleep(NAP);
+                }
+                Err(error) => return (sent, Some(error)),
+            }
+        }
+        (sent, None)
+    }
+}
+
 impl SerialOutput {
     /// Opens the port at once, so that a wrong name is known at the start.
     ///
@@ -104,35 +149,15 @@ impl SerialOutput {
         Ok(Self {
             port: port.into(),
             baud: settings.baud,
-            delimiter: settings.format.delimiter(),
-            write_timeout: Duration::from_millis(u64::from(settings.write_timeout_ms)),
+            framing: Framing {
+                delimiter: settings.format.delimiter(),
+                timeout: Duration::from_millis(u64::from(settings.write_timeout_ms)),
+                dirty: true,
+            },
             open: Some(OpenPort::new(port, settings.baud)?),
-            dirty: true,
             stuck: false,
             back_off: BACK_OFF.0,
         })
-    }
-
-    /// Writes as much of `bytes` as leaves within the timeout; the count, and the error that ended it.
-    fn write_within(&mut self, bytes: &[u8], phase: &Phase) -> (usize, Option<io::Error>) {
-        let Some(open) = &mut self.open else { return (0, Some(ErrorKind::NotConnected.into())) };
-        let start = Instant::now();
-        let mut sent = 0;
-        while sent < bytes.len() {
-            match open.file.write(&bytes[sent..]) {
-                Ok(0) => return (sent, Some(ErrorKind::WriteZero.into())),
-                Ok(count) => sent += count,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if phase.is_stopped() || start.elapsed() >= self.write_timeout {
-                        return (sent, Some(ErrorKind::TimedOut.into()));
-                    }
-                    thread::sleep(NAP);
-                }
-                Err(error) => return (sent, Some(error)),
-            }
-        }
-        (sent, None)
     }
 
     /// What follows from a write that ended with `error`.
@@ -145,7 +170,7 @@ impl SerialOutput {
         } else {
             tracing::warn!(port = self.port, %error, "the serial port is gone; trying to open it again");
             self.open = None;
-            self.dirty = true;
+            self.framing.dirty = true;
         }
     }
 }
@@ -168,7 +193,6 @@ impl Output for SerialOutput {
                 Ok(open) => {
                     tracing::info!(port = self.port, "the serial port is open again");
                     self.open = Some(open);
-                    self.dirty = true;
                     self.stuck = false;
                     return Prepared::Reopened;
                 }
@@ -178,24 +202,16 @@ impl Output for SerialOutput {
     }
 
     fn write(&mut self, frame: &[u8], phase: &Phase) -> Written {
-        if self.dirty {
-            if let (_, Some(error)) = self.write_within(&[self.delimiter], phase) {
-                self.failed(&error);
-                return Written::Lost;
-            }
-            self.dirty = false;
-        }
-        let (sent, error) = self.write_within(frame, phase);
-        let Some(error) = error else {
+        let Some(open) = &mut self.open else { return Written::Lost };
+        let (written, error) = self.framing.write(&mut open.file, frame, phase);
+        if let Some(error) = error {
+            self.failed(&error);
+        } else {
             self.stuck = false;
             // Only a port that takes something is really back.
             self.back_off = BACK_OFF.0;
-            return Written::Whole;
-        };
-        self.failed(&error);
-        // The next delimiter ends a message of which only that was missing.
-        self.dirty |= sent > 0;
-        if self.open.is_some() && sent + 1 == frame.len() { Written::Whole } else { Written::Lost }
+        }
+        written
     }
 
     fn repeats_hello(&self) -> bool {
@@ -225,7 +241,13 @@ impl OpenPort {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::report::codec::{Encoder, Packet};
+    use crate::report::listen::Decoder;
+    use crate::report::message::{Event, EventKind, Message};
 
     #[test]
     fn settings_out_of_range_name_their_key() {
@@ -245,5 +267,72 @@ mod tests {
             let error = SerialOutput::open(port, &SerialSettings::default()).err().unwrap();
             assert!(matches!(&error, Error::Serial { port: named, .. } if named == port), "{error}");
         }
+    }
+
+    /// A port whose buffer has room for some bytes.
+    #[derive(Default)]
+    struct Room {
+        left: usize,
+        wire: Vec<u8>,
+    }
+
+    impl Write for Room {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.left);
+            self.left -= count;
+            self.wire.extend(&bytes[..count]);
+            if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn event(track: u32) -> Message {
+        Message::Event(Event { kind: EventKind::Entered, time_ms: 1, frame: 2, track, identity: None, other: None })
+    }
+
+    proptest! {
+        /// However a message is cut off, the reader finds the next whole one, and misses just those that the sender
+        /// counted as lost.
+        #[test]
+        fn losses_are_the_same_on_both_sides(rooms in vec(0..250_usize, 1..60), binary: bool) {
+            let format = if binary { Format::Binary } else { Format::Ndjson };
+            let mut framing = Framing { delimiter: format.delimiter(), timeout: Duration::ZERO, dirty: true };
+            let (mut encoder, phase) = (Encoder::new(format), Phase::default());
+            let mut port = Room { left: 1000, ..Room::default() };
+            let mut lost = 0;
+            let count = rooms.len() as u32;
+            // The first and the last message have room: what is lost stands between two that arrive.
+            for (seq, room) in (0..).zip(rooms.into_iter().chain([1000, 0])) {
+                let frame = encoder.encode(seq, &event(seq)).unwrap();
+                if seq == count + 1 {
+                    port.left = 1000;
+                }
+                lost += u64::from(framing.write(&mut port, frame, &phase).0 == Written::Lost);
+                port.left = room;
+            }
+            let mut decoder = Decoder::new(Some(format));
+            let mut got = Vec::new();
+            decoder.push(&port.wire, |packet| got.push(packet));
+            prop_assert_eq!(decoder.counts().lost, lost);
+            prop_assert_eq!(got.len() as u64 + lost, u64::from(count) + 2);
+            for Packet { seq, message } in got {
+                prop_assert_eq!(message, event(seq));
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_lacks_only_its_delimiter_is_not_lost() {
+        let mut framing = Framing { delimiter: b'\n', timeout: Duration::ZERO, dirty: false };
+        let mut port = Room { left: 3, ..Room::default() };
+        let phase = Phase::default();
+        assert_eq!(framing.write(&mut port, b"abc\n", &phase).0, Written::Whole);
+        assert_eq!(framing.write(&mut port, b"def\n", &phase).0, Written::Lost);
+        port.left = 100;
+        assert_eq!(framing.write(&mut port, b"ghi\n", &phase).0, Written::Whole);
+        assert_eq!(port.wire, b"abc\nghi\n");
     }
 }
