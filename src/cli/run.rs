@@ -42,6 +42,7 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
     let (mut pipeline, models) = Pipeline::open(&settings)?;
     let live = source.is_live();
     let mut reporter = Reporter::open(&settings.report, live)?;
+    reporter.hurry_on(stop.flag());
     reporter.send(&Message::Hello(Hello {
         v: WIRE_VERSION,
         program: text(env!("CARGO_PKG_VERSION")),

@@ -22,7 +22,7 @@ impl Stop {
     }
 
     /// The flag itself, for those who cannot know this type.
-    pub(crate) fn flag(&self) -> &AtomicBool {
+    pub(crate) fn flag(&self) -> &Arc<AtomicBool> {
         &self.0
     }
 

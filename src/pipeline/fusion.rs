@@ -10,6 +10,10 @@ use crate::nformer::{Landmarks, NFormer};
 use crate::size::NEIGHBORS;
 use crate::tracks::TrackId;
 
+/// Rows that the buffer must hold for each neighbour of a row. In a nearly empty buffer the k most similar rows of
+/// anybody are everybody: fused with them, two strangers would look alike.
+const ROWS_PER_NEIGHBOR: usize = 4;
+
 /// The buffer, the network, and the fused value of every row, in fixed memory.
 pub(super) struct Fusion {
     buffer: NeighborBuffer,
@@ -68,7 +72,8 @@ impl Fusion {
 
     /// Fuses all rows anew.
     pub(super) fn fuse(&mut self) -> Result<()> {
-        let fused = self.nformer.forward(self.buffer.rows(), self.top_k, Landmarks::Agents)?;
+        let top_k = self.top_k.min(self.buffer.len() / ROWS_PER_NEIGHBOR).max(1);
+        let fused = self.nformer.forward(self.buffer.rows(), top_k, Landmarks::Agents)?;
         for (slot, row) in self.fused.chunks_exact_mut(self.width).take(self.buffer.len()).enumerate() {
             // A row that fusion cancels out to nothing is similar to nobody; the others are not its fault.
             if fused.final_row(slot, row).is_err() {
