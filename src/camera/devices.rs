@@ -38,7 +38,7 @@ impl std::fmt::Display for DeviceKind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Camera => "a camera",
-            Self::MultiPlanar => "a camera with the multi-planar API, which this version does not speak",
+            Self::MultiPlanar => "a device of the multi-planar API, which this version does not speak",
             Self::MediaController => {
                 "a raw sensor that only libcamera can set up (`libcamerify` or v4l2loopback make a plain camera of it)"
             }
