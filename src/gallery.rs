@@ -88,7 +88,7 @@ impl GallerySettings {
 pub struct Query<'a> {
     /// Mean of the person's fused rows, L2-normalised, `[D]`.
     pub embedding: &'a [f32],
-    /// Embeddings taken of the person's track so far.
+    /// Rows that the mean is of.
     pub embeddings: u32,
 }
 
@@ -224,6 +224,17 @@ impl Gallery {
         for at in 0..self.entries.len() {
             normalise(&mut self.prototypes[at * width..(at + 1) * width]);
         }
+    }
+
+    /// Cosine similarity of a fused embedding `[D]` to the prototype of `id`; none if it was forgotten.
+    pub fn similarity(&self, id: IdentityId, embedding: &[f32]) -> Option<f32> {
+        let at = self.find(id)?;
+        Some(dot(embedding, &self.prototypes[at * self.width..(at + 1) * self.width]))
+    }
+
+    /// Whether what is this similar to an identity cannot be it.
+    pub fn contradicts(&self, similarity: f32) -> bool {
+        similarity < self.settings.similarity - self.settings.band
     }
 
     /// Keeps what a fused row `[D]` of `id` that leaves the buffer says, as a running mean.
