@@ -3,7 +3,7 @@
 Activations are u8, weights s8 per output channel. The embedding itself stays float: its directions are what
 retrieval compares, and dequantising 256 numbers costs nothing.
 
-    python quantize.py --shared ../shared --model out/mobilenetv2_reid_f32.onnx --out mobilenetv2_reid_int8.onnx
+    python quantize.py --shared ../shared --model out/rounded.onnx --out mobilenetv2_reid_int8.onnx
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from data import Market, load_crops, normalise
+from data import normalise, random_train_pictures
 
 # The pool is left out: ONNX Runtime would give its output the scale of its input, though averages spread far less.
 QUANTISED = ["Conv", "Add", "Clip", "Gemm"]
@@ -41,13 +41,6 @@ class CropReader(CalibrationDataReader):
         return next(self._inputs, None)
 
 
-def calibration_pictures(shared: Path, count: int, height: int, width: int, seed: int) -> np.ndarray:
-    """`count` training crops drawn at random, `[count, H, W, 3]` u8."""
-    crops = Market(shared).identities("train")
-    chosen = np.random.default_rng(seed).choice(len(crops), count, replace=False)
-    return load_crops([crops[index] for index in chosen], height, width)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
@@ -59,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
 
     _, _, height, width = (axis.dim_value for axis in onnx.load(args.model).graph.input[0].type.tensor_type.shape.dim)
-    pictures = calibration_pictures(args.shared, args.crops, height, width, args.seed)
+    pictures = random_train_pictures(args.shared, args.crops, height, width, args.seed)
     method, extra = METHODS[args.method]
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
