@@ -74,15 +74,22 @@ def main() -> None:
 
 
 def tidy(path: Path) -> None:
-    """Keeps what the graph needs: one operator set, no repeated shapes; checks that the embedding is float."""
+    """Leaves the embedding float, and in the file only what the graph needs."""
     model = onnx.load(path)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    if makers["embedding"].op_type != "Gemm":
-        raise SystemExit("the quantiser put something behind the last Gemm")
-    for extra in [opset for opset in model.opset_import if opset.domain]:
-        model.opset_import.remove(extra)
-    # Value infos only repeat what shape inference finds again.
-    del model.graph.value_info[:]
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    last = makers["embedding"]
+    if last.op_type == "DequantizeLinear":
+        quantize = makers[last.input[0]]
+        makers[quantize.input[0]].output[0] = "embedding"
+        graph.node.remove(last)
+        graph.node.remove(quantize)
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    opset = next(opset.version for opset in model.opset_import if not opset.domain)
+    del graph.initializer[:], graph.value_info[:], model.opset_import[:]
+    graph.initializer.extend(kept)
+    model.opset_import.append(onnx.helper.make_opsetid("", opset))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
