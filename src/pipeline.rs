@@ -300,6 +300,7 @@ impl Pipeline {
             self.tracks.settle(track, true);
             return;
         }
+        (person.state, person.similarity) = (State::Unsure, Some(similarity));
         if rows >= CONTRADICTIONS {
             person.identity = None;
         }

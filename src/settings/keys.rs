@@ -92,6 +92,11 @@ pub const KEYS: &[Key] = &[
         "RATIO",
         "Least width of a box at a side of the frame, as a share of its height [default: 0.3]",
     ),
+    key(
+        "crop.max_aspect_at_end",
+        "RATIO",
+        "Largest width of a box at the top or bottom of the frame, as a share of its height [default: 0.65]",
+    ),
     key("nformer.top_k", "K", "Neighbours of a row [default: the card's]"),
     key("gallery.similarity", "COSINE", "Similarity to a prototype from which a person is known"),
     key("gallery.margin", "COSINE", "Least lead over the next best identity"),
