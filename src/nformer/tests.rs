@@ -219,7 +219,9 @@ fn a_final_row_needs_a_row_and_room() {
 fn weights_that_overflow_give_a_refused_row() {
     let mut tensors = random_tensors(SMALL, 9);
     for (_, values) in tensors.values_mut() {
-        values.iter_mut().for_each(|value| *value *= 1e17);
+        for value in values {
+            *value *= 1e17;
+        }
     }
     for name in ["bn.running_var", "bn.weight"] {
         tensors.get_mut(name).unwrap().1.fill(1.0);
