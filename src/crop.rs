@@ -1,1 +1,152 @@
-//! Under construction.
+//! Frame + box -> the region that goes into the backbone.
+//!
+//! Nothing is copied here: the region says which pixels, and [`crate::model::Input::fill`] samples,
+//! converts and normalises them in one pass.
+
+use serde::{Deserialize, Serialize};
+
+use crate::detector::BBox;
+use crate::error::{Error, Result};
+use crate::frame::{Frame, Region};
+
+/// A box that ends nearer to a side of the frame than this, in pixels, is cut off there.
+const AT_SIDE: f32 = 2.0;
+
+/// Settings of cutting people out.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CropSettings {
+    /// Added on each side, as a share of the box's width and height, 0 to 0.5. It stops at the frame's border.
+    pub margin: f32,
+    /// Least height of a box, in pixels of the frame, before the margin.
+    pub min_height: f32,
+    /// Least width of a box, in pixels of the frame, before the margin.
+    pub min_width: f32,
+    /// Least width of a box at the left or right side of the frame, as a share of its height, 0 to 1. A narrower one
+    /// shows half a person.
+    pub min_aspect_at_side: f32,
+}
+
+impl Default for CropSettings {
+    fn default() -> Self {
+        Self { margin: 0.0, min_height: 40.0, min_width: 12.0, min_aspect_at_side: 0.3 }
+    }
+}
+
+impl CropSettings {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`] for the first one out of range.
+    pub fn validate(&self) -> Result<()> {
+        let within = |key, value: f32, most: f32| {
+            if (0.0..=most).contains(&value) {
+                return Ok(());
+            }
+            Err(Error::BadSetting { key, expected: format!("0 to {most}"), found: value.to_string() })
+        };
+        within("crop.margin", self.margin, 0.5)?;
+        within("crop.min_height", self.min_height, 4096.0)?;
+        within("crop.min_width", self.min_width, 4096.0)?;
+        within("crop.min_aspect_at_side", self.min_aspect_at_side, 1.0)
+    }
+
+    /// The part of `frame` that shows the person in `bbox`, with the margin. None if the box, as far as it lies
+    /// inside the frame, is empty, smaller than allowed, or cut in half by a side: an embedding of so little would say nothing.
+    pub fn region(&self, bbox: &BBox, frame: &Frame) -> Option<Region> {
+        let sides = (frame.width() as f32, frame.height() as f32);
+        let BBox { x, y, width, height } = *bbox;
+        let seen = BBox::inside([x, y, x + width, y + height], sides)?;
+        if seen.width < self.min_width || seen.height < self.min_height {
+            return None;
+        }
+        let at_side = seen.x < AT_SIDE || sides.0 - (seen.x + seen.width) < AT_SIDE;
+        if at_side && seen.width < self.min_aspect_at_side * seen.height {
+            return None;
+        }
+        let (dx, dy) = (seen.width * self.margin, seen.height * self.margin);
+        let corners = [seen.x - dx, seen.y - dy, seen.x + seen.width + dx, seen.y + seen.height + dy];
+        let BBox { x, y, width, height } = BBox::inside(corners, sides)?;
+        Some(Region { x, y, width, height })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::frame::PixelFormat;
+
+    static PIXELS: [u8; 100 * 200] = [0; 100 * 200];
+
+    fn frame() -> Frame<'static> {
+        Frame::new(&PIXELS, PixelFormat::Grey, (100, 200), 100).unwrap()
+    }
+
+    fn bbox(x: f32, y: f32, width: f32, height: f32) -> BBox {
+        BBox { x, y, width, height }
+    }
+
+    #[test]
+    fn the_margin_grows_the_box_up_to_the_border() {
+        let settings = CropSettings { margin: 0.1, min_height: 10.0, min_width: 5.0, ..CropSettings::default() };
+        let region = settings.region(&bbox(20.0, 50.0, 40.0, 100.0), &frame());
+        assert_eq!(region, Some(Region { x: 16.0, y: 40.0, width: 48.0, height: 120.0 }));
+        let region = settings.region(&bbox(0.0, 0.0, 100.0, 200.0), &frame());
+        assert_eq!(region, Some(frame().region()));
+    }
+
+    #[test]
+    fn what_is_too_small_or_outside_is_refused() {
+        let settings = CropSettings { margin: 0.0, min_height: 40.0, min_width: 12.0, min_aspect_at_side: 0.0 };
+        assert!(settings.region(&bbox(0.0, 0.0, 12.0, 40.0), &frame()).is_some());
+        assert_eq!(settings.region(&bbox(0.0, 0.0, 11.9, 40.0), &frame()), None);
+        assert_eq!(settings.region(&bbox(0.0, 0.0, 12.0, 39.9), &frame()), None);
+        // 60 pixels high, but only 30 of them in the picture.
+        assert_eq!(settings.region(&bbox(0.0, 170.0, 30.0, 60.0), &frame()), None);
+        let none = CropSettings { margin: 0.5, min_height: 0.0, min_width: 0.0, min_aspect_at_side: 0.0 };
+        assert_eq!(none.region(&bbox(300.0, 0.0, 30.0, 60.0), &frame()), None);
+        assert_eq!(none.region(&bbox(f32::NAN, 0.0, 30.0, 60.0), &frame()), None);
+        assert_eq!(none.region(&bbox(10.0, 10.0, -5.0, 60.0), &frame()), None);
+    }
+
+    #[test]
+    fn half_a_person_at_a_side_of_the_frame_is_refused() {
+        let settings = CropSettings::default();
+        let narrow = 16.0;
+        assert!(settings.region(&bbox(40.0, 50.0, narrow, 80.0), &frame()).is_some(), "narrow, but all of it in view");
+        assert_eq!(settings.region(&bbox(0.0, 50.0, narrow, 80.0), &frame()), None);
+        assert_eq!(settings.region(&bbox(100.0 - narrow, 50.0, narrow, 80.0), &frame()), None);
+        assert!(settings.region(&bbox(0.0, 50.0, 30.0, 80.0), &frame()).is_some());
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        assert!(CropSettings::default().validate().is_ok());
+        for (key, settings) in [
+            ("crop.margin", CropSettings { margin: 0.6, ..CropSettings::default() }),
+            ("crop.min_height", CropSettings { min_height: -1.0, ..CropSettings::default() }),
+            ("crop.min_width", CropSettings { min_width: f32::NAN, ..CropSettings::default() }),
+            ("crop.min_aspect_at_side", CropSettings { min_aspect_at_side: 2.0, ..CropSettings::default() }),
+        ] {
+            let text = settings.validate().unwrap_err().to_string();
+            assert!(text.contains(key), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_region_lies_inside_the_frame(
+            x in proptest::num::f32::ANY, y in proptest::num::f32::ANY,
+            w in proptest::num::f32::ANY, h in proptest::num::f32::ANY, margin in 0.0_f32..0.5,
+        ) {
+            let settings = CropSettings { margin, min_height: 0.0, min_width: 0.0, min_aspect_at_side: 0.0 };
+            if let Some(region) = settings.region(&bbox(x, y, w, h), &frame()) {
+                prop_assert!(region.x >= 0.0 && region.y >= 0.0 && region.width > 0.0 && region.height > 0.0);
+                // Rounding of the sum only.
+                prop_assert!(region.x + region.width <= 100.001 && region.y + region.height <= 200.001);
+            }
+        }
+    }
+}

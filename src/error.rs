@@ -128,6 +128,15 @@ pub enum Error {
         found: String,
     },
 
+    /// A compressed picture that is damaged, cut short or too large. A source drops and counts it.
+    #[error("damaged {kind} picture: {reason}; if it happens often, check the cable, the bandwidth or the storage")]
+    BadPicture {
+        /// "JPEG" or "PNG".
+        kind: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     // ---- models ----
     /// The file's digest is not the card's.
     #[error("{path}: expected sha256 {expected}, found {found}; restore the file, or run `sha256sum` and write the new digest on its card if you replaced it on purpose", path = path.display())]

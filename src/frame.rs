@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::size::MAX_FRAME_SIDE;
 
-pub use sample::Region;
+pub use sample::{Region, Sampler};
 
 /// Layout of the pixels in memory. Compressed pictures are decoded in `camera` and arrive as [`PixelFormat::Rgb`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +55,18 @@ impl PixelFormat {
     }
 }
 
+impl PixelFormat {
+    /// Bytes after the last pixel: the padding of the last row of the last plane.
+    fn last_padding(self, width: u32, stride: usize) -> usize {
+        let pairs = (width as usize).div_ceil(2);
+        match self {
+            Self::Nv12 => 2 * (stride.div_ceil(2) - pairs),
+            Self::I420 => stride.div_ceil(2) - pairs,
+            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => stride - self.row_bytes(width),
+        }
+    }
+}
+
 /// One picture, borrowed from its source until the next one is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -88,8 +100,7 @@ impl<'a> Frame<'a> {
                 found: format!("a stride of {stride}"),
             });
         }
-        let padding = stride - row;
-        let needed = format.picture_bytes(height, stride) - padding;
+        let needed = format.picture_bytes(height, stride) - format.last_padding(width, stride);
         if pixels.len() < needed {
             return Err(Error::BadFrame {
                 expected: format!("{needed} bytes for {width}x{height} {format:?}"),

@@ -1,6 +1,408 @@
-//! Fused embedding -> who it is.
+//! Fused embeddings -> who it is.
+//!
+//! An *identity* is a number and a *prototype*: the L2-normalised sum of the fused rows that belong to
+//! it. Fusion changes rows long after they were taken, so a prototype is not frozen: after each forward
+//! pass [`Gallery::follow`] rebuilds it from the *current* fused rows in the neighbour buffer, and adds
+//! what [`Gallery::retire`] kept of rows that have left the buffer.
+//!
+//! The answer has three ways ([`Assignment`]): known, new, or unsure with the candidates. All people
+//! of one frame are answered together: no two of them share an identity.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::kernels::{Assignment as Matching, dot};
+use crate::size::{MAX_IDENTITIES, MAX_PEOPLE};
 
 /// Number of an identity: one person as far as this device can tell. Counts from 1, is never used twice,
 /// and stands for nobody by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdentityId(pub u32);
+
+/// Candidates named in an unsure answer at most.
+pub const MAX_CANDIDATES: usize = 3;
+
+/// Rows that have left the buffer weigh in a prototype as this many at most, so that it can follow a change of clothes.
+const MAX_RETIRED_WEIGHT: f32 = 8.0;
+
+/// When a person counts as known, and how long the gallery remembers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GallerySettings {
+    /// Cosine similarity to a prototype from which a person is known, -1 to 1.
+    pub similarity: f32,
+    /// Least lead over the next best identity, 0 to 2.
+    pub margin: f32,
+    /// Half width of the band around `similarity` in which an answer is put off, 0 to 1.
+    pub band: f32,
+    /// Embeddings of a track after which an answer is put off no longer.
+    pub patience: u32,
+    /// Embeddings of a track before it may become a new identity.
+    pub min_embeddings: u32,
+    /// Identities not seen for this long are forgotten, in seconds.
+    pub ttl_s: u64,
+}
+
+impl Default for GallerySettings {
+    fn default() -> Self {
+        Self { similarity: 0.7, margin: 0.03, band: 0.08, patience: 5, min_embeddings: 2, ttl_s: 24 * 3600 }
+    }
+}
+
+impl GallerySettings {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`] naming the first key out of range.
+    pub fn validate(&self) -> Result<()> {
+        let ranges = [
+            ("gallery.similarity", self.similarity, -1.0, 1.0),
+            ("gallery.margin", self.margin, 0.0, 2.0),
+            ("gallery.band", self.band, 0.0, 1.0),
+        ];
+        for (key, value, low, high) in ranges {
+            if !(low..=high).contains(&value) {
+                return Err(Error::BadSetting { key, expected: format!("{low} to {high}"), found: value.to_string() });
+            }
+        }
+        for (key, value) in [("gallery.patience", self.patience), ("gallery.min_embeddings", self.min_embeddings)] {
+            if value == 0 {
+                return Err(Error::BadSetting { key, expected: "1 or more".into(), found: "0".into() });
+            }
+        }
+        if self.ttl_s == 0 {
+            return Err(Error::BadSetting {
+                key: "gallery.ttl_s",
+                expected: "1 or more seconds".into(),
+                found: "0".into(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A person of this frame, to be recognised.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// Mean of the person's fused rows, L2-normalised, `[D]`.
+    pub embedding: &'a [f32],
+    /// Embeddings taken of the person's track so far.
+    pub embeddings: u32,
+}
+
+/// An identity an unsure person may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Candidate {
+    /// Which identity.
+    pub id: IdentityId,
+    /// Cosine similarity to its prototype.
+    pub similarity: f32,
+}
+
+/// Who a person is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Assignment {
+    /// Seen before.
+    Known {
+        /// Which identity.
+        id: IdentityId,
+        /// Cosine similarity to its prototype.
+        similarity: f32,
+    },
+    /// Not seen before; `id` was made for this person.
+    New {
+        /// The identity made.
+        id: IdentityId,
+    },
+    /// Cannot be said yet.
+    Unsure {
+        /// Who it may be, the most similar first.
+        candidates: heapless::Vec<Candidate, MAX_CANDIDATES>,
+    },
+}
+
+/// One identity without its vectors, which lie in [`Gallery`]'s arrays at the same index.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    id: IdentityId,
+    last_seen: Duration,
+    /// How many rows the retired sum stands for.
+    retired_weight: f32,
+}
+
+/// All identities, in fixed memory: `MAX_IDENTITIES` prototypes of `D` floats.
+pub struct Gallery {
+    settings: GallerySettings,
+    width: usize,
+    entries: heapless::Vec<Entry, MAX_IDENTITIES>,
+    /// Mean of the fused rows that have left the buffer, `[MAX_IDENTITIES, D]`.
+    retired: Box<[f32]>,
+    /// Prototypes, `[MAX_IDENTITIES, D]`.
+    prototypes: Box<[f32]>,
+    matching: Matching,
+    /// Similarity of each query to each identity, `[MAX_PEOPLE, MAX_IDENTITIES]`.
+    similarity: Box<[f32]>,
+    /// The same as a cost for the matching.
+    cost: Box<[f32]>,
+    next_id: u32,
+    forgotten: u64,
+}
+
+impl Gallery {
+    /// An empty gallery for fused embeddings of `width` floats.
+    pub fn new(settings: GallerySettings, width: usize) -> Self {
+        Self {
+            settings,
+            width,
+            entries: heapless::Vec::new(),
+            retired: vec![0.0; MAX_IDENTITIES * width].into(),
+            prototypes: vec![0.0; MAX_IDENTITIES * width].into(),
+            matching: Matching::new(MAX_PEOPLE, MAX_IDENTITIES),
+            similarity: vec![0.0; MAX_PEOPLE * MAX_IDENTITIES].into(),
+            cost: vec![0.0; MAX_PEOPLE * MAX_IDENTITIES].into(),
+            next_id: 1,
+            forgotten: 0,
+        }
+    }
+
+    /// Identities held.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Identities forgotten since the start, by age or for lack of room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Bytes of all fixed buffers.
+    pub fn bytes(&self) -> usize {
+        let floats = self.retired.len() + self.prototypes.len() + self.similarity.len() + self.cost.len();
+        size_of::<Self>() + floats * size_of::<f32>() + self.matching.bytes()
+    }
+
+    /// Forgets who was not seen for longer than `ttl_s`; `seen` names those who are in view.
+    pub fn expire(&mut self, now: Duration, seen: impl Iterator<Item = IdentityId>) {
+        for id in seen {
+            if let Some(at) = self.find(id) {
+                self.entries[at].last_seen = now;
+            }
+        }
+        let ttl = Duration::from_secs(self.settings.ttl_s);
+        // Backwards, because removing moves the last entry into the gap.
+        for at in (0..self.entries.len()).rev() {
+            if now.saturating_sub(self.entries[at].last_seen) > ttl {
+                self.remove(at);
+            }
+        }
+    }
+
+    /// Rebuilds the prototypes from the current fused rows, each `[D]` with its identity.
+    ///
+    /// Rows of identities that were forgotten are passed over.
+    pub fn follow<'a>(&mut self, rows: impl Iterator<Item = (IdentityId, &'a [f32])>) {
+        let width = self.width;
+        for (at, entry) in self.entries.iter().enumerate() {
+            let span = at * width..(at + 1) * width;
+            for (value, retired) in self.prototypes[span.clone()].iter_mut().zip(&self.retired[span]) {
+                *value = retired * entry.retired_weight;
+            }
+        }
+        for (id, row) in rows {
+            let Some(at) = self.find(id) else { continue };
+            for (value, new) in self.prototypes[at * width..(at + 1) * width].iter_mut().zip(row) {
+                *value += new;
+            }
+        }
+        for at in 0..self.entries.len() {
+            normalise(&mut self.prototypes[at * width..(at + 1) * width]);
+        }
+    }
+
+    /// Keeps what a fused row `[D]` of `id` that leaves the buffer says, as a running mean.
+    pub fn retire(&mut self, id: IdentityId, row: &[f32]) {
+        let Some(at) = self.find(id) else { return };
+        let entry = &mut self.entries[at];
+        entry.retired_weight = (entry.retired_weight + 1.0).min(MAX_RETIRED_WEIGHT);
+        let share = 1.0 / entry.retired_weight;
+        for (mean, new) in self.retired[at * self.width..(at + 1) * self.width].iter_mut().zip(row) {
+            *mean += share * (new - *mean);
+        }
+    }
+
+    /// Answers for all `queries` of one frame together; `taken` names the identities of people in view
+    /// who are not asked about: nobody else can be them.
+    ///
+    /// Queries past [`MAX_PEOPLE`] get no answer.
+    pub fn assign(
+        &mut self,
+        queries: &[Query<'_>],
+        taken: &[IdentityId],
+        now: Duration,
+    ) -> heapless::Vec<Assignment, MAX_PEOPLE> {
+        let queries = &queries[..queries.len().min(MAX_PEOPLE)];
+        let columns = self.entries.len();
+        self.compare(queries, taken);
+        // Who is less similar than the grey band is nobody's match: two people who both look like one identity
+        // must not be spread over it and a worse one.
+        let max_cost = 1.0 - (self.settings.similarity - self.settings.band);
+        let matches: heapless::Vec<Option<usize>, MAX_PEOPLE> = if columns == 0 {
+            queries.iter().map(|_| None).collect()
+        } else {
+            let cost = &self.cost[..queries.len() * columns];
+            self.matching.solve(cost, queries.len(), columns, max_cost).iter().copied().collect()
+        };
+        let verdicts: heapless::Vec<Verdict, MAX_PEOPLE> = queries
+            .iter()
+            .enumerate()
+            .map(|(row, query)| {
+                let similarity = &self.similarity[row * columns..(row + 1) * columns];
+                self.judge(query, similarity, matches.get(row).copied().flatten())
+            })
+            .collect();
+        // Candidates are named before anybody new moves into the table.
+        verdicts
+            .into_iter()
+            .zip(queries)
+            .map(|(verdict, query)| match verdict {
+                Verdict::Known(candidate) => {
+                    if let Some(at) = self.find(candidate.id) {
+                        self.entries[at].last_seen = now;
+                    }
+                    Assignment::Known { id: candidate.id, similarity: candidate.similarity }
+                }
+                Verdict::Unsure(candidates) => Assignment::Unsure { candidates },
+                Verdict::New => match self.enrol(query.embedding, now) {
+                    Some(id) => Assignment::New { id },
+                    None => Assignment::Unsure { candidates: heapless::Vec::new() },
+                },
+            })
+            .collect()
+    }
+
+    /// Fills `similarity` and `cost`, `[queries, identities]`.
+    fn compare(&mut self, queries: &[Query<'_>], taken: &[IdentityId]) {
+        let columns = self.entries.len();
+        for (row, query) in queries.iter().enumerate() {
+            for (column, entry) in self.entries.iter().enumerate() {
+                let prototype = &self.prototypes[column * self.width..(column + 1) * self.width];
+                let at = row * columns + column;
+                if taken.contains(&entry.id) {
+                    self.similarity[at] = f32::NEG_INFINITY;
+                    self.cost[at] = f32::INFINITY;
+                } else {
+                    self.similarity[at] = dot(query.embedding, prototype);
+                    self.cost[at] = 1.0 - self.similarity[at];
+                }
+            }
+        }
+    }
+
+    /// What the similarities `[identities]` of one query say, given the identity it was matched to.
+    fn judge(&self, query: &Query<'_>, similarity: &[f32], matched: Option<usize>) -> Verdict {
+        let settings = &self.settings;
+        let impatient = query.embeddings >= settings.patience;
+        let Some(best) = matched else {
+            return if query.embeddings >= settings.min_embeddings {
+                Verdict::New
+            } else {
+                Verdict::Unsure(self.nearest(similarity))
+            };
+        };
+        let next = similarity
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != best)
+            .fold(f32::NEG_INFINITY, |next, (_, value)| next.max(*value));
+        let found = similarity[best];
+        let clear = found - next >= settings.margin;
+        let sure = found >= settings.similarity + settings.band && clear;
+        if sure || (impatient && found >= settings.similarity) {
+            return Verdict::Known(Candidate { id: self.entries[best].id, similarity: found });
+        }
+        if impatient && query.embeddings >= settings.min_embeddings {
+            return Verdict::New;
+        }
+        Verdict::Unsure(self.nearest(similarity))
+    }
+
+    /// The most similar identities, best first.
+    fn nearest(&self, similarity: &[f32]) -> heapless::Vec<Candidate, MAX_CANDIDATES> {
+        let mut nearest: heapless::Vec<Candidate, MAX_CANDIDATES> = heapless::Vec::new();
+        for (entry, &similarity) in self.entries.iter().zip(similarity) {
+            if !similarity.is_finite() {
+                continue;
+            }
+            let at = nearest.iter().position(|other| other.similarity < similarity).unwrap_or(nearest.len());
+            if at == MAX_CANDIDATES {
+                continue;
+            }
+            if nearest.is_full() {
+                nearest.pop();
+            }
+            // Cannot fail: there is room now, and `at` is at most the length.
+            let _ = nearest.insert(at, Candidate { id: entry.id, similarity });
+        }
+        nearest
+    }
+
+    /// Makes a new identity; a full gallery forgets who was seen least recently, but nobody seen right now.
+    fn enrol(&mut self, embedding: &[f32], now: Duration) -> Option<IdentityId> {
+        if self.entries.is_full() {
+            let oldest = (0..self.entries.len()).min_by_key(|&at| (self.entries[at].last_seen, self.entries[at].id))?;
+            if self.entries[oldest].last_seen >= now {
+                return None;
+            }
+            self.remove(oldest);
+        }
+        let id = IdentityId(self.next_id);
+        let at = self.entries.len();
+        self.entries.push(Entry { id, last_seen: now, retired_weight: 0.0 }).ok()?;
+        self.next_id = self.next_id.saturating_add(1);
+        let span = at * self.width..(at + 1) * self.width;
+        self.retired[span.clone()].fill(0.0);
+        self.prototypes[span].copy_from_slice(embedding);
+        Some(id)
+    }
+
+    fn remove(&mut self, at: usize) {
+        let last = self.entries.len() - 1;
+        self.entries.swap_remove(at);
+        let width = self.width;
+        for vectors in [&mut self.retired, &mut self.prototypes] {
+            vectors.copy_within(last * width..(last + 1) * width, at * width);
+        }
+        self.forgotten += 1;
+    }
+
+    fn find(&self, id: IdentityId) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.id == id)
+    }
+}
+
+/// What [`Gallery::judge`] found, before a new identity is made.
+enum Verdict {
+    Known(Candidate),
+    New,
+    Unsure(heapless::Vec<Candidate, MAX_CANDIDATES>),
+}
+
+/// Scales to length 1; a zero vector (an identity without rows) stays zero and is similar to nobody.
+fn normalise(values: &mut [f32]) {
+    let norm = dot(values, values).sqrt();
+    if norm > 0.0 {
+        for value in values {
+            *value /= norm;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,9 +16,9 @@
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
 //! | [`report`] | sighting -> standard output, log, serial port |
-//! | [`pipeline`] | the corridor: owns the rooms, times each |
-//! | [`snapshot`] | what the pipeline saw -> pictures, only when asked for |
+//! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
 //! | [`settings`] | file and flags -> validated settings of every room |
+//! | [`pipeline`] | the corridor: owns the rooms, leads a frame through them, times each |
 //!
 //! Deliberately absent: threads in the pipeline, a clock (time arrives with the frame), randomness,
 //! network access, and any way for a frame to leave the process unless the user asks for it.

@@ -1,3 +1,9 @@
-//! The command `nformer-edge`.
+//! The command `nformer-edge`. See `nformer-edge --help`.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -18,6 +18,7 @@ mod fuse;
 mod landmark_attention;
 mod layer;
 mod reciprocal;
+mod settings;
 mod tensors;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::kernels::{BatchNorm, add_scaled, l2_normalise, length};
 use crate::size::{MAX_LANDMARKS, MAX_TOP_K};
 
 pub use fuse::{FuseSummary, fuse};
+pub use settings::NFormerSettings;
 pub use weights::Weights;
 
 use landmark_attention::{LandmarkAttention, Projected};

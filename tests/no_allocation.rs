@@ -12,6 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nformer_edge::backbone::Embedding;
+use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{NeighborBuffer, Tag};
 use nformer_edge::nformer::{Landmarks, NFormer, Weights};
 use nformer_edge::tracks::TrackId;
@@ -109,4 +110,36 @@ fn ten_thousand_steps_of_a_small_network_allocate_nothing() {
 fn hundreds_of_steps_of_a_full_width_network_allocate_nothing() {
     let shape = Shape { width: 256, heads: 2, layers: 4, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
     assert_eq!(push_and_fuse::<16>(shape, 5, false, 300), 0);
+}
+
+#[test]
+fn ten_thousand_frames_in_the_gallery_allocate_nothing() {
+    const WIDTH: usize = 32;
+    let mut gallery = Gallery::new(GallerySettings { ttl_s: 60, ..GallerySettings::default() }, WIDTH);
+    let mut random = Random::new(3);
+    let mut row = vec![0.0; WIDTH];
+    let mut last: Option<IdentityId> = None;
+    let mut made = 0;
+    let count = requests(|| {
+        for frame in 0..10_000_u64 {
+            let now = Duration::from_millis(frame * 100);
+            row.fill_with(|| random.value());
+            let embedding = Embedding::normalise(&mut row).unwrap().as_slice();
+            gallery.expire(now, last.into_iter());
+            gallery.follow(last.into_iter().map(|id| (id, embedding)));
+            let answers = gallery.assign(&[Query { embedding, embeddings: 5 }; 3], &[], now);
+            for answer in &answers {
+                if let Assignment::New { id } = answer {
+                    made += 1;
+                    last = Some(*id);
+                }
+            }
+            if let Some(id) = last {
+                gallery.retire(id, embedding);
+            }
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(made > 1_000, "the test really fills the gallery: {made}");
+    assert!(gallery.forgotten() > 0, "and empties it");
 }

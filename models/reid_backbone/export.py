@@ -1,0 +1,95 @@
+"""Writes a checkpoint as a float ONNX file with plain operators, static shapes and no batch norm left.
+
+    python export.py --checkpoint out/b7/best.pt --out out/mobilenetv2_reid_f32.onnx
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from model import InvertedResidual, ReidNet
+
+OPSET = 13
+
+
+class Folded(nn.Module):
+    """The network of `ReidNet` in eval mode with every batch norm folded into its linear operator."""
+
+    def __init__(self, model: ReidNet) -> None:
+        super().__init__()
+        model.eval()
+        self.features = nn.Sequential(*map(fold_block, model.features))
+        self.pool = model.pool
+        self.head = fold_neck(model.project, model.neck)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.pool(self.features(images)).flatten(1))
+
+
+def fold_sequence(layers: nn.Sequential) -> nn.Sequential:
+    """Folds each batch norm into the convolution before it."""
+    folded: list[nn.Module] = []
+    for layer in layers:
+        if isinstance(layer, nn.BatchNorm2d):
+            folded[-1] = fuse_conv_bn_eval(folded[-1], layer)
+        else:
+            folded.append(layer)
+    return nn.Sequential(*folded)
+
+
+def fold_block(block: nn.Module) -> nn.Module:
+    """Folds a stem (a plain sequence) or an inverted residual, keeping its skip connection."""
+    if isinstance(block, InvertedResidual):
+        block.conv = fold_sequence(block.conv)
+        return block
+    return fold_sequence(block)
+
+
+def fold_neck(project: nn.Linear, neck: nn.BatchNorm1d) -> nn.Linear:
+    """`neck(project(x))` in eval mode as one linear layer with a bias."""
+    scale = neck.weight / torch.sqrt(neck.running_var + neck.eps)
+    head = nn.Linear(project.in_features, project.out_features)
+    head.weight = nn.Parameter(project.weight * scale[:, None])
+    head.bias = nn.Parameter(neck.bias - neck.running_mean * scale)
+    return head
+
+
+def load(checkpoint: Path) -> ReidNet:
+    """The trained network of a checkpoint, in eval mode."""
+    stored = torch.load(checkpoint, weights_only=True)
+    model = ReidNet(**stored["config"])
+    model.load_state_dict(stored["weights"])
+    return model.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    model = load(args.checkpoint)
+    images = torch.randn(1, 3, *model.size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model(images).numpy()
+    folded = Folded(model).eval()
+    torch.onnx.export(
+        folded, (images,), str(args.out), opset_version=OPSET, input_names=["images"], output_names=["embedding"], dynamo=False
+    )
+    session = ort.InferenceSession(str(args.out), providers=["CPUExecutionProvider"])
+    (exported,) = session.run(["embedding"], {"images": images.numpy()})
+    error = np.abs(exported - expected).max() / np.abs(expected).max()
+    print(f"{args.out}: {args.out.stat().st_size} bytes, relative error against PyTorch {error:.1e}")
+    if not error < 1e-4:
+        raise SystemExit("the exported graph does not compute the trained network")
+
+
+if __name__ == "__main__":
+    main()

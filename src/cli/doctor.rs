@@ -1,0 +1,183 @@
+//! `nformer-edge doctor`: what is there, what is missing, and how to mend it.
+
+use std::fs::{self, OpenOptions};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Args;
+use nformer_edge::camera::devices;
+use nformer_edge::model::Card;
+use nformer_edge::report::vitals;
+use nformer_edge::settings::Settings;
+
+use super::keys::KeyArgs;
+
+/// Arguments of `doctor`.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+/// How one check ended.
+enum Finding {
+    /// All is well.
+    Good(String),
+    /// Works, but not as well as it could.
+    Note(String),
+    /// Will not work; the second text is the remedy.
+    Bad(String, String),
+}
+
+use Finding::{Bad, Good, Note};
+
+/// Runs all checks; fails if one did.
+pub(crate) fn doctor(args: DoctorArgs) -> Result<ExitCode> {
+    let settings = args.keys.settings()?;
+    let checks = [
+        ("camera", camera(&settings)),
+        ("serial port", serial(&settings)),
+        ("models", models(&settings)),
+        ("processor", vec![processor()]),
+        ("temperature", vec![temperature()]),
+        ("memory", vec![memory()]),
+    ];
+    let mut healthy = true;
+    for (topic, findings) in checks {
+        for finding in findings {
+            match finding {
+                Good(text) => println!("ok    {topic}: {text}"),
+                Note(text) => println!("note  {topic}: {text}"),
+                Bad(text, remedy) => {
+                    healthy = false;
+                    println!("BAD   {topic}: {text}\n      remedy: {remedy}");
+                }
+            }
+        }
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
+}
+
+fn camera(settings: &Settings) -> Vec<Finding> {
+    let cameras = devices::list();
+    if cameras.is_empty() {
+        let clip = settings.bundled_clip().map_or("and no bundled clip either".into(), |clip| {
+            format!("`run` will play the bundled clip {}", clip.display())
+        });
+        return vec![Note(format!("none found; {clip}"))];
+    }
+    cameras
+        .iter()
+        .map(|camera| match OpenOptions::new().read(true).write(true).open(&camera.path) {
+            Ok(_) => Good(format!("{} ({}), can be opened", camera.path.display(), camera.card)),
+            Err(error) => Bad(
+                format!("{} ({}) cannot be opened: {error}", camera.path.display(), camera.card),
+                "add your user to the group `video` (`sudo usermod -aG video $USER`) and log in again; \
+                 if it is busy, stop the program that uses it (`fuser -v /dev/video*`)"
+                    .into(),
+            ),
+        })
+        .collect()
+}
+
+fn serial(settings: &Settings) -> Vec<Finding> {
+    let Some(port) = &settings.report.serial.port else {
+        return vec![Note("none configured; set report.serial.port, for example /dev/ttyAMA0 or /dev/ttyUSB0".into())];
+    };
+    vec![match OpenOptions::new().read(true).write(true).open(port) {
+        Ok(_) => Good(format!("{port} can be opened, {} baud", settings.report.serial.baud)),
+        Err(error) => Bad(
+            format!("{port} cannot be opened: {error}"),
+            "check the name (`ls /dev/tty*`), plug the adapter in, or add your user to the group `dialout`; on a \
+             Raspberry Pi free the port from the console with `raspi-config`"
+                .into(),
+        ),
+    }]
+}
+
+fn models(settings: &Settings) -> Vec<Finding> {
+    let names = [&settings.models.detector, &settings.models.backbone, &settings.models.fusion];
+    names
+        .into_iter()
+        .map(|name| {
+            let checked = settings.card_path(name).and_then(|path| Card::read(&path)).and_then(|card| {
+                card.verify()?;
+                Ok(card)
+            });
+            match checked {
+                Ok(card) => Good(format!("{} is what its card says (sha256 {})", card.name, card.digest())),
+                Err(error) => Bad(
+                    error.to_string(),
+                    "restore the file from the package, or name a folder of models with --models.dir".into(),
+                ),
+            }
+        })
+        .collect()
+}
+
+/// What the processor offers to the kernels. The names are those of the Rust target features.
+fn processor() -> Finding {
+    let mut found: Vec<&str> = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        for (name, present) in [
+            ("avx2", is_x86_feature_detected!("avx2")),
+            ("fma", is_x86_feature_detected!("fma")),
+            ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+        ] {
+            if present {
+                found.push(name);
+            }
+        }
+    }
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if cfg!(any(target_arch = "aarch64", target_arch = "arm")) {
+        // The kernel's words: what the board has, whatever this binary was built for.
+        for name in ["neon", "asimd", "asimddp", "asimdhp", "i8mm"] {
+            let has = |line: &str| line.starts_with("Features") && line.split_whitespace().any(|word| word == name);
+            if cpuinfo.lines().any(has) {
+                found.push(name);
+            }
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let vector_unit = ["avx2", "neon", "asimd"].iter().any(|name| found.contains(name));
+    let text = format!("{}, {cores} cores, {}", std::env::consts::ARCH, found.join(" "));
+    if vector_unit { Good(text) } else { Note(format!("{text}: no vector unit known here, expect it to be slow")) }
+}
+
+fn temperature() -> Finding {
+    let board = vitals::board();
+    let Some(celsius) = board.temperature_c else {
+        return Note("this system does not tell".into());
+    };
+    if board.throttled == Some(true) {
+        return Bad(
+            format!("{celsius:.0} degrees, and the firmware lowers the clock now"),
+            "add a heat sink or fan, and use a power supply that holds 5.1 V under load".into(),
+        );
+    }
+    if celsius > 80.0 {
+        return Bad(format!("{celsius:.0} degrees"), "add a heat sink or fan before the clock is lowered".into());
+    }
+    Good(format!("{celsius:.0} degrees"))
+}
+
+/// Least free memory, in MB, that the main job should find.
+const NEEDED_MB: u64 = 200;
+
+fn memory() -> Finding {
+    let available = fs::read_to_string(Path::new("/proc/meminfo")).ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+    });
+    match available {
+        None => Note("this system does not tell".into()),
+        Some(kilobytes) if kilobytes / 1000 < NEEDED_MB => Bad(
+            format!("{} MB available", kilobytes / 1000),
+            format!("stop other programs until {NEEDED_MB} MB are free, or build with smaller sizes (src/size.rs)"),
+        ),
+        Some(kilobytes) => Good(format!("{} MB available", kilobytes / 1000)),
+    }
+}

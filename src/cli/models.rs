@@ -1,0 +1,74 @@
+//! `nformer-edge models`: which models there are, and whether their files are what their cards say.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use nformer_edge::model::Card;
+
+use super::keys::KeyArgs;
+
+/// Arguments of `models`.
+#[derive(Args)]
+pub(crate) struct ModelsArgs {
+    /// What to do
+    #[arg(value_enum, default_value = "list")]
+    action: Action,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// Name, task, licence and figure of each model
+    List,
+    /// Check each file against the digest on its card
+    Verify,
+}
+
+/// Lists or verifies all models of the models folder.
+pub(crate) fn models(args: &ModelsArgs) -> Result<ExitCode> {
+    let settings = args.keys.settings()?;
+    let root = settings.models_dir()?;
+    let mut sound = true;
+    for path in cards(&root)? {
+        // One bad card must not hide the others.
+        match Card::read(&path) {
+            Ok(card) if args.action == Action::List => list(&card),
+            Ok(card) => match card.verify() {
+                Ok(()) => println!("ok      {}", card.name),
+                Err(error) => {
+                    sound = false;
+                    println!("FAILED  {}: {error}", card.name);
+                }
+            },
+            Err(error) => {
+                sound = false;
+                println!("FAILED  {error}");
+            }
+        }
+    }
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(super::MODEL) })
+}
+
+/// The cards in the folders of `root`, by name.
+pub(crate) fn cards(root: &std::path::Path) -> Result<Vec<PathBuf>> {
+    let folders = fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))?;
+    let mut cards: Vec<PathBuf> = folders
+        .filter_map(|folder| Some(folder.ok()?.path().join("card.toml")))
+        .filter(|card| card.is_file())
+        .collect();
+    cards.sort();
+    Ok(cards)
+}
+
+fn list(card: &Card) {
+    println!("{}", card.name);
+    println!("  task     {:?}", card.task());
+    println!("  file     {}", card.file_path().display());
+    println!("  licence  {}", card.licence);
+    println!("  source   {}", card.source);
+    println!("  figure   {}", card.metric);
+}

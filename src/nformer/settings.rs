@@ -1,0 +1,46 @@
+//! What a user can set about the fusion.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::size::MAX_TOP_K;
+
+/// How embeddings are fused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NFormerSettings {
+    /// Neighbours k of a row, 1 to [`MAX_TOP_K`]; the card's if absent.
+    pub top_k: Option<usize>,
+}
+
+impl NFormerSettings {
+    /// Checks every value.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`] for the first one out of range.
+    pub fn validate(&self) -> Result<()> {
+        match self.top_k {
+            Some(top_k) if !(1..=MAX_TOP_K).contains(&top_k) => Err(Error::BadSetting {
+                key: "nformer.top_k",
+                expected: format!("1 to {MAX_TOP_K}"),
+                found: top_k.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_at_least_itself_as_neighbour() {
+        NFormerSettings { top_k: Some(1) }.validate().unwrap();
+        NFormerSettings { top_k: None }.validate().unwrap();
+        for top_k in [0, MAX_TOP_K + 1] {
+            let message = NFormerSettings { top_k: Some(top_k) }.validate().unwrap_err().to_string();
+            assert!(message.contains("nformer.top_k"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Settings -> a pipeline ready to run: reads the cards, verifies and loads the models.
+
+use super::Pipeline;
+use crate::backbone::Backbone;
+use crate::detector::{Detector, DetectorKind};
+use crate::error::{Error, Result};
+use crate::model::{Card, Contract};
+use crate::nformer::{NFormer, Weights};
+use crate::report::message::{MAX_MODELS, ModelDigest, text};
+use crate::settings::Settings;
+use crate::size::NEIGHBORS;
+
+/// Digests of the models in use.
+pub type Models = heapless::Vec<ModelDigest, MAX_MODELS>;
+
+impl Pipeline {
+    /// Loads the models that the settings name and puts the rooms together.
+    ///
+    /// # Errors
+    /// What the cards, model files and weights bring: [`Error::Read`], [`Error::BadToml`],
+    /// [`Error::ModelChecksum`], [`Error::ModelLoad`], [`Error::ModelShape`], [`Error::WeightsNotFinite`],
+    /// [`Error::EmbeddingWidth`], [`Error::TooLarge`].
+    pub fn open(settings: &Settings) -> Result<(Self, Models)> {
+        let mut models = Models::new();
+        let mut card = |name: &str| -> Result<Card> {
+            let card = Card::read(&settings.card_path(name)?)?;
+            let digest = ModelDigest { name: text(&card.name), digest: text(card.digest()) };
+            // Cannot fail: three models, and room for four.
+            let _ = models.push(digest);
+            Ok(card)
+        };
+        let detector_card = match settings.detector.kind {
+            DetectorKind::Model => Some(card(&settings.models.detector)?),
+            DetectorKind::Motion | DetectorKind::Whole => None,
+        };
+        let backbone_card = card(&settings.models.backbone)?;
+        let fusion_card = card(&settings.models.fusion)?;
+
+        let detector = Detector::new(&settings.detector, detector_card.as_ref())?;
+        let backbone = Backbone::load(&backbone_card)?;
+        let weights = load_weights(&fusion_card)?;
+        let top_k = settings.nformer.top_k.unwrap_or(match &fusion_card.contract {
+            Contract::Fusion(fusion) => fusion.top_k,
+            _ => 0,
+        });
+        let nformer = NFormer::new(weights, NEIGHBORS)?;
+        Ok((Self::new(settings, detector, backbone, nformer, top_k)?, models))
+    }
+}
+
+/// The weights of a fusion card, checked against what the card says.
+fn load_weights(card: &Card) -> Result<Weights> {
+    let Contract::Fusion(said) = &card.contract else {
+        return Err(Error::BadToml {
+            path: card.path().into(),
+            reason: format!("expected task = \"fusion\", found {:?}", card.task()),
+        });
+    };
+    card.verify()?;
+    let weights = Weights::read(card.file_path())?;
+    let found = [weights.width(), weights.width(), weights.layers(), weights.heads()];
+    let expected = [said.input_width, said.width, said.layers, said.heads];
+    if found != expected {
+        return Err(Error::ModelShape {
+            path: card.file_path().into(),
+            what: "input width, output width, layers, heads".into(),
+            expected: format!("{expected:?}"),
+            found: format!("{found:?}"),
+        });
+    }
+    Ok(weights)
+}

@@ -1,0 +1,182 @@
+//! The log: human readable on a terminal, JSON lines otherwise, always on standard error.
+
+use std::io::{self, IsTerminal};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::time::uptime;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::message::{Event, EventKind, Hello, Message};
+
+/// Level of the log for a number of `-v` and `-q`: errors and warnings and what happens by default,
+/// one step quieter or louder for each flag.
+pub fn level(verbose: u8, quiet: u8) -> LevelFilter {
+    match i16::from(verbose) - i16::from(quiet) {
+        ..=-3 => LevelFilter::OFF,
+        -2 => LevelFilter::ERROR,
+        -1 => LevelFilter::WARN,
+        0 => LevelFilter::INFO,
+        1 => LevelFilter::DEBUG,
+        2.. => LevelFilter::TRACE,
+    }
+}
+
+/// Starts the log of the process at `level`. Other crates are heard from warnings up only: the model
+/// runtime alone would fill a page a second. Returns false if a log was started before; that one stays.
+pub fn start(level: LevelFilter) -> bool {
+    tracing_subscriber::registry().with(layer(level, io::stderr().is_terminal(), io::stderr)).try_init().is_ok()
+}
+
+fn layer<S, W>(level: LevelFilter, for_people: bool, writer: W) -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let only_ours = Targets::new().with_target("nformer_edge", level).with_default(level.min(LevelFilter::WARN));
+    // Seconds since the start, as in the messages: the clock of a board without a battery is wrong at first.
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_timer(uptime());
+    let lines = if for_people {
+        lines.with_target(false).boxed()
+    } else {
+        lines.with_ansi(false).json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    };
+    lines.with_filter(only_ours)
+}
+
+/// Writes `message` to the log. `alone` says that no other sink is on: then what happens to people is
+/// said at the usual level, otherwise one level down, since it stands elsewhere already.
+pub(super) fn record(message: &Message, alone: bool) {
+    match message {
+        Message::Hello(Hello { program, board, source, .. }) => tracing::info!(%program, %board, %source, "reporting"),
+        Message::Sighting(seen) => {
+            tracing::trace!(
+                frame = seen.frame,
+                track = seen.track,
+                identity = seen.identity,
+                state = ?seen.state,
+                "sighting"
+            );
+        }
+        Message::Event(event) if alone => {
+            let Event { track, identity, other, .. } = event;
+            tracing::info!(track, identity, other, "{}", happened(event.kind));
+        }
+        Message::Event(event) => {
+            let Event { track, identity, other, .. } = event;
+            tracing::debug!(track, identity, other, "{}", happened(event.kind));
+        }
+        Message::Health(health) => {
+            tracing::debug!(
+                fps = health.fps.get(),
+                frames = health.frames,
+                stale = health.stale,
+                corrupt = health.corrupt,
+                timeouts = health.timeouts,
+                reconnects = health.reconnects,
+                report_dropped = health.report_dropped,
+                resident_mib = health.resident_bytes >> 20,
+                temperature_c = health.temperature_c.map(super::decimal::Decimal::get),
+                throttled = health.throttled,
+                "health"
+            );
+        }
+    }
+}
+
+fn happened(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Entered => "entered",
+        EventKind::Identified => "identified",
+        EventKind::Merged => "merged",
+        EventKind::Left => "left",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::report::message::Health;
+
+    /// What is logged at `level` while `work` runs.
+    fn logged(level: LevelFilter, for_people: bool, work: impl FnOnce()) -> String {
+        #[derive(Clone, Default)]
+        struct Page(Arc<Mutex<Vec<u8>>>);
+        impl io::Write for Page {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.lock().unwrap().write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let page = Page::default();
+        let writer = page.clone();
+        let subscriber = tracing_subscriber::registry().with(layer(level, for_people, move || writer.clone()));
+        tracing::subscriber::with_default(subscriber, work);
+        String::from_utf8(page.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn event() -> Message {
+        let kind = EventKind::Identified;
+        Message::Event(Event { kind, time_ms: 0, frame: 0, track: 4, identity: Some(9), other: None })
+    }
+
+    #[test]
+    fn machines_get_one_object_a_line() {
+        let text = logged(LevelFilter::DEBUG, false, || {
+            record(&event(), true);
+            record(&Message::Health(Health::default()), true);
+        });
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 2);
+        assert_eq!((&lines[0]["message"], &lines[0]["identity"]), (&"identified".into(), &9.into()));
+        assert_eq!((&lines[1]["message"], &lines[1]["level"]), (&"health".into(), &"DEBUG".into()));
+    }
+
+    #[test]
+    fn people_read_what_happens_and_nothing_of_other_crates_below_a_warning() {
+        let text = logged(LevelFilter::INFO, true, || {
+            record(&event(), true);
+            record(&event(), false);
+            tracing::info!(target: "tract_core::plan", "noise");
+            tracing::warn!(target: "tract_core::plan", "trouble");
+        });
+        assert_eq!(text.matches("identified").count(), 1, "{text}");
+        assert!(!text.contains("noise") && text.contains("trouble") && !text.starts_with('{'), "{text}");
+    }
+
+    #[test]
+    fn quiet_is_quiet() {
+        let text = logged(LevelFilter::ERROR, true, || {
+            record(&event(), true);
+            tracing::warn!("trouble");
+            tracing::warn!(target: "tract_core::plan", "trouble");
+        });
+        assert_eq!(text, "");
+    }
+
+    #[test]
+    fn flags_move_the_level_and_stop_at_the_ends() {
+        let levels = [(0, 0), (1, 0), (9, 0), (0, 1), (0, 2), (0, 3), (255, 255), (0, 255)].map(|(v, q)| level(v, q));
+        assert_eq!(
+            levels,
+            [
+                LevelFilter::INFO,
+                LevelFilter::DEBUG,
+                LevelFilter::TRACE,
+                LevelFilter::WARN,
+                LevelFilter::ERROR,
+                LevelFilter::OFF,
+                LevelFilter::INFO,
+                LevelFilter::OFF
+            ]
+        );
+    }
+}

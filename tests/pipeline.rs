@@ -1,0 +1,128 @@
+//! The whole corridor in the library, on made-up frames that each are one person (detector `whole`).
+
+#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use nformer_edge::detector::DetectorKind;
+use nformer_edge::frame::{Frame, PixelFormat};
+use nformer_edge::pipeline::Pipeline;
+use nformer_edge::report::message::{EventKind, Room, State};
+use nformer_edge::settings::Settings;
+
+const WIDTH: u32 = 64;
+const HEIGHT: u32 = 128;
+
+fn settings() -> Settings {
+    let mut settings = Settings::default();
+    settings.models.dir = Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("models"));
+    settings.detector.kind = DetectorKind::Whole;
+    settings.tracks.embeddings_per_frame = 1;
+    settings
+}
+
+const GREEN: [u8; 3] = [20, 160, 60];
+const WHITE: [u8; 3] = [230, 230, 230];
+
+/// A figure in a jacket of the given colour before a grey wall, as RGB bytes. To the shipped backbone the green and
+/// the white one are less alike (cosine 0.57) than two crops of one person are.
+fn person(jacket: [u8; 3]) -> Vec<u8> {
+    let mut pixels = Vec::new();
+    for y in 0..HEIGHT {
+        for x in 0..WIDTH {
+            let inside = (16..48).contains(&x) && y > 8;
+            let colour = match y {
+                _ if !inside => [120, 120, 120],
+                0..28 => [200, 160, 140],
+                28..76 => jacket,
+                _ => [20, 20, 20],
+            };
+            pixels.extend_from_slice(&colour);
+        }
+    }
+    pixels
+}
+
+fn frame(pixels: &[u8], number: u64) -> Frame<'_> {
+    Frame::new(pixels, PixelFormat::Rgb, (WIDTH, HEIGHT), WIDTH as usize * 3)
+        .expect("a whole picture")
+        .at(number, Duration::from_millis(200 * number))
+}
+
+#[test]
+fn one_person_enters_is_identified_and_keeps_the_number() {
+    let (mut pipeline, models) = Pipeline::open(&settings()).expect("the shipped models");
+    assert_eq!(models.len(), 2, "the detector `whole` has no model");
+    let pixels = person(GREEN);
+    let mut story = Vec::new();
+    let mut states = Vec::new();
+    for number in 0..12 {
+        let seen = pipeline.process(&frame(&pixels, number)).expect("a frame");
+        story.extend(seen.events.iter().map(|event| (number, event.kind, event.identity)));
+        states.extend(seen.sightings.iter().map(|sighting| (sighting.frame, sighting.state, sighting.identity)));
+    }
+    assert_eq!(story, [(1, EventKind::Entered, None), (3, EventKind::Identified, Some(1))]);
+    assert_eq!(states[0], (1, State::Unsure, None), "one embedding is not enough for a new identity");
+    assert_eq!(states[1], (2, State::Tracked, None));
+    assert_eq!(states[2], (3, State::New, Some(1)));
+    assert!(states[3..].iter().all(|(_, _, identity)| *identity == Some(1)), "{states:?}");
+    let counters = pipeline.counters();
+    assert_eq!((counters.frames, counters.refused, pipeline.identities()), (12, 0, 1));
+}
+
+#[test]
+fn who_was_away_comes_back_as_the_same_and_somebody_else_does_not() {
+    let (mut pipeline, _) = Pipeline::open(&settings()).expect("the shipped models");
+    let (green, white) = (person(GREEN), person(WHITE));
+    // Three visits, minutes apart: longer than any track is kept.
+    let visits = [(&green, 0), (&white, 1_000), (&green, 2_000)];
+    let mut identities = Vec::new();
+    let mut left = 0;
+    for (pixels, start) in visits {
+        let mut identity = None;
+        for number in start..start + 14 {
+            let seen = pipeline.process(&frame(pixels, number)).expect("a frame");
+            identity = seen.sightings.iter().find_map(|sighting| sighting.identity).or(identity);
+            left += seen.events.iter().filter(|event| event.kind == EventKind::Left).count();
+        }
+        identities.push(identity);
+    }
+    assert_eq!(identities, [Some(1), Some(2), Some(1)]);
+    assert_eq!(left, 2, "each visit but the last has ended");
+}
+
+#[test]
+fn frames_passed_over_show_nobody() {
+    let mut settings = settings();
+    settings.detector.every = 3;
+    let (mut pipeline, _) = Pipeline::open(&settings).expect("the shipped models");
+    let pixels = person(GREEN);
+    for number in 0..9 {
+        let seen = pipeline.process(&frame(&pixels, number)).expect("a frame");
+        assert_eq!(!seen.sightings.is_empty(), number > 0 && number % 3 == 0, "frame {number}");
+    }
+    assert_eq!(pipeline.timing().total().room(Room::Detector).len(), 3);
+}
+
+#[test]
+fn the_memory_plan_names_every_room() {
+    let (pipeline, _) = Pipeline::open(&settings()).expect("the shipped models");
+    let plan = pipeline.memory();
+    for room in ["detector", "tracks", "backbone", "neighbors", "nformer", "gallery", "pipeline"] {
+        assert!(plan.iter().any(|item| item.name == room && item.bytes > 0), "{room}: {plan:?}");
+    }
+}
+
+#[test]
+fn a_backbone_and_fusion_weights_that_do_not_fit_are_refused() {
+    let mut wrong = settings();
+    wrong.models.fusion = wrong.models.backbone.clone();
+    let Err(error) = Pipeline::open(&wrong) else { panic!("a backbone is no fusion network") };
+    assert!(error.to_string().contains("fusion"), "{error}");
+
+    let mut wrong = settings();
+    wrong.models.backbone = wrong.models.fusion.clone();
+    let Err(error) = Pipeline::open(&wrong) else { panic!("fusion weights are no backbone") };
+    assert!(!error.to_string().is_empty());
+}
