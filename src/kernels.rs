@@ -6,6 +6,7 @@
 //! twin in its tests.
 
 mod activation;
+mod arch;
 mod assignment;
 mod dot;
 mod linear;

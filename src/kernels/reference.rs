@@ -20,6 +20,15 @@ pub(super) fn matrix(rows: usize, width: usize, seed: u64) -> Vec<f32> {
         .collect()
 }
 
+/// Random bytes without end.
+pub(super) fn bytes(seed: u64) -> impl Iterator<Item = i8> {
+    let mut state = seed | 1;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as i8
+    })
+}
+
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

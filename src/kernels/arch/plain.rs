@@ -1,0 +1,98 @@
+//! The definition: safe loops over lanes.
+
+use super::super::{LANES, mul_add};
+use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+
+/// Runs everywhere. With `FUSED` each product is added in one rounding whatever the target has: slow where it has no such
+/// instruction, and what the versions that use one are held against.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct Plain<const FUSED: bool = false>;
+
+/// Runs everywhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in super::super) struct PlainInt8;
+
+impl<const FUSED: bool> FloatTile for Plain<FUSED> {
+    const SHAPE: Shape =
+        if cfg!(any(target_feature = "avx", target_arch = "aarch64")) { Shape::Medium } else { Shape::Small };
+
+    #[inline]
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[f32]; ROWS],
+        panels: [&[Line<f32>]; PANELS],
+        totals: &mut Sums<f32, ROWS, PANELS>,
+    ) {
+        for (at, panel) in panels.into_iter().enumerate() {
+            let mut sums = totals.map(|row| row[at].0);
+            one_panel::<FUSED, ROWS>(x, panel, &mut sums);
+            for (totals, sums) in totals.iter_mut().zip(sums) {
+                totals[at].0 = sums;
+            }
+        }
+    }
+}
+
+/// The loops over lanes become vector instructions only in this simple form: indices, no iterators, one panel.
+#[inline]
+fn one_panel<const FUSED: bool, const ROWS: usize>(
+    x: [&[f32]; ROWS],
+    panel: &[Line<f32>],
+    totals: &mut [[f32; LANES]; ROWS],
+) {
+    for (number, block) in panel.chunks(LONG).enumerate() {
+        let x = x.map(|row| &row[number * LONG..][..block.len()]);
+        let mut middle = [[0.0; LANES]; ROWS];
+        for (number, block) in block.chunks(SHORT).enumerate() {
+            let x = x.map(|row| &row[number * SHORT..][..block.len()]);
+            let mut sums = [[0.0; LANES]; ROWS];
+            for (at, Line(weights)) in block.iter().enumerate() {
+                for row in 0..ROWS {
+                    let value = x[row][at];
+                    for lane in 0..LANES {
+                        sums[row][lane] = if FUSED {
+                            value.mul_add(weights[lane], sums[row][lane])
+                        } else {
+                            mul_add(value, weights[lane], sums[row][lane])
+                        };
+                    }
+                }
+            }
+            add(&mut middle, &sums);
+        }
+        add(totals, &middle);
+    }
+}
+
+#[inline]
+fn add<const ROWS: usize>(totals: &mut [[f32; LANES]; ROWS], sums: &[[f32; LANES]; ROWS]) {
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum;
+        }
+    }
+}
+
+impl Int8Tile for PlainInt8 {
+    const SHAPE: Shape = Shape::Small;
+    const OFFSET: i32 = 0;
+
+    #[inline]
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[Group]; ROWS],
+        panels: [&[Line<Group>]; PANELS],
+        sums: &mut Sums<i32, ROWS, PANELS>,
+    ) {
+        for (x, sums) in x.iter().zip(sums) {
+            for (panel, sums) in panels.iter().zip(sums) {
+                for (x, Line(weights)) in x.iter().zip(*panel) {
+                    for (sum, weights) in sums.0.iter_mut().zip(weights) {
+                        *sum +=
+                            x.iter().zip(weights).map(|(x, weight)| i32::from(*x) * i32::from(*weight)).sum::<i32>();
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One check of every version, stamped: the same bits as the definition.
+
+use super::super::LANES;
+use super::super::reference::{bytes, matrix};
+use super::*;
+
+/// Rows and panels of a tile, with the definition's sums beside those of `tiles`.
+fn compare_int8<const ROWS: usize, const PANELS: usize, T: Int8Tile>(
+    tiles: T,
+    groups: usize,
+    mut value: impl FnMut() -> i8,
+) {
+    let mut group = || std::array::from_fn(|_| value());
+    let x: [Vec<Group>; ROWS] = std::array::from_fn(|_| (0..groups).map(|_| group()).collect());
+    let mut weight = || group().map(|byte| byte.max(-127));
+    let panels: [Vec<Line<Group>>; PANELS] =
+        std::array::from_fn(|_| (0..groups).map(|_| Line(std::array::from_fn(|_| weight()))).collect());
+    let (x, panels) = (x.each_ref().map(Vec::as_slice), panels.each_ref().map(Vec::as_slice));
+
+    let start = [[Line(std::array::from_fn(|lane| 1000 * lane as i32 - 5000)); PANELS]; ROWS];
+    let (mut expected, mut found) = (start, start);
+    PlainInt8.tile(x, panels, &mut expected);
+    tiles.tile(x, panels, &mut found);
+    for row in 0..ROWS {
+        for panel in 0..PANELS {
+            for lane in 0..LANES {
+                let weights: i32 = panels[panel].iter().flat_map(|line| line.0[lane]).map(i32::from).sum();
+                let offset = T::OFFSET * weights;
+                assert_eq!(
+                    found[row][panel].0[lane],
+                    expected[row][panel].0[lane] + offset,
+                    "{ROWS}x{PANELS}, {groups} groups, row {row}, panel {panel}, lane {lane}"
+                );
+            }
+        }
+    }
+}
+
+fn all_int8_shapes<T: Int8Tile>(tiles: T, groups: usize, mut value: impl FnMut() -> i8) {
+    compare_int8::<1, 1, T>(tiles, groups, &mut value);
+    compare_int8::<1, 4, T>(tiles, groups, &mut value);
+    compare_int8::<1, 8, T>(tiles, groups, &mut value);
+    compare_int8::<2, 1, T>(tiles, groups, &mut value);
+    compare_int8::<2, 2, T>(tiles, groups, &mut value);
+    compare_int8::<2, 4, T>(tiles, groups, &mut value);
+    compare_int8::<3, 1, T>(tiles, groups, &mut value);
+    compare_int8::<3, 2, T>(tiles, groups, &mut value);
+    compare_int8::<4, 1, T>(tiles, groups, &mut value);
+    compare_int8::<4, 2, T>(tiles, groups, &mut value);
+}
+
+fn compare_float<const ROWS: usize, const PANELS: usize>(tiles: impl FloatTile, inputs: usize) {
+    let x: [Vec<f32>; ROWS] = std::array::from_fn(|row| matrix(1, inputs, 7 + row as u64));
+    let weights = matrix(PANELS * inputs, LANES, 99 + inputs as u64);
+    let lines: Vec<Line<f32>> = weights.as_chunks::<LANES>().0.iter().map(|line| Line(*line)).collect();
+    let x = x.each_ref().map(Vec::as_slice);
+    let panels: [&[Line<f32>]; PANELS] = std::array::from_fn(|panel| &lines[panel * inputs..][..inputs]);
+    let start = [[Line(std::array::from_fn(|lane| lane as f32 * 0.1 - 0.7)); PANELS]; ROWS];
+    let (mut expected, mut found) = (start, start);
+    Plain::<true>.tile(x, panels, &mut expected);
+    tiles.tile(x, panels, &mut found);
+    let bits = |sums: &Sums<f32, ROWS, PANELS>| sums.map(|row| row.map(|line| line.0.map(f32::to_bits)));
+    assert_eq!(bits(&found), bits(&expected), "{ROWS}x{PANELS}, {inputs} inputs");
+}
+
+/// Every version: the same checks. A version that this processor lacks says so.
+macro_rules! stamp {
+    (int8 $name:ident, $tiles:expr) => {
+        mod $name {
+            use super::*;
+
+            fn version() -> Option<impl Int8Tile> {
+                let version = $tiles;
+                if version.is_none() {
+                    eprintln!("SKIPPED: this processor has no {}", stringify!($name));
+                }
+                version
+            }
+
+            #[test]
+            fn every_length() {
+                let Some(tiles) = version() else { return };
+                let mut random = bytes(3);
+                for groups in (0..=2 * LANES + 2).step_by(2) {
+                    all_int8_shapes(tiles, groups, || random.next().unwrap_or_default());
+                }
+            }
+
+            #[test]
+            fn extremes() {
+                let Some(tiles) = version() else { return };
+                for constant in [i8::MIN, -127, -1, 0, 1, i8::MAX] {
+                    all_int8_shapes(tiles, 34, || constant);
+                }
+                // Both signs against each other, in the rhythm of bytes, pairs and groups; and rows of one sign only.
+                for rhythm in [1, 2, 3, 4, 8, 34 * 4 * 4] {
+                    let mut at = 0;
+                    all_int8_shapes(tiles, 34, || {
+                        at += 1;
+                        if at / rhythm % 2 == 0 { i8::MIN } else { i8::MAX }
+                    });
+                }
+                // The widest row.
+                compare_int8::<1, 1, _>(tiles, 8192, || i8::MIN);
+                compare_int8::<2, 1, _>(tiles, 8192, || i8::MAX);
+            }
+        }
+    };
+    (float $name:ident, $tiles:expr) => {
+        #[test]
+        fn $name() {
+            let Some(tiles) = $tiles else {
+                eprintln!("SKIPPED: this processor has no {}", stringify!($name));
+                return;
+            };
+            for inputs in (0..=2 * SHORT + 1).chain([LONG - 1, LONG, LONG + 1, 2 * LONG + SHORT + 1, 1024]) {
+                compare_float::<1, 1>(tiles, inputs);
+                compare_float::<1, 4>(tiles, inputs);
+                compare_float::<2, 2>(tiles, inputs);
+                compare_float::<3, 1>(tiles, inputs);
+                compare_float::<4, 1>(tiles, inputs);
+            }
+        }
+    };
+}
+
+stamp!(int8 plain_bytes, Some(PlainInt8));
+#[cfg(target_arch = "x86_64")]
+stamp!(int8 avx2, x86_64::Avx2::detect());
+#[cfg(target_arch = "x86_64")]
+stamp!(int8 avx512_vnni, x86_64::Avx512Vnni::detect());
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+stamp!(int8 neon, Some(aarch64::Neon::new()));
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+stamp!(int8 dot_product, aarch64::DotProduct::detect());
+#[cfg(target_arch = "x86_64")]
+stamp!(float avx2_fma, x86_64::Avx2Fma::detect());
+#[cfg(any(target_feature = "fma", target_arch = "aarch64"))]
+stamp!(float plain_floats, Some(Plain::<false>));

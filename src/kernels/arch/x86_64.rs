@@ -1,0 +1,245 @@
+//! AVX2 and AVX-512 VNNI.
+
+#![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+
+use std::arch::x86_64::{
+    __m256, __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps,
+    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_dpbusd_epi32, _mm512_load_si512,
+    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512,
+};
+
+use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+
+/// Proof that the processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Avx2Fma(());
+
+/// Proof that the processor has AVX2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Avx2(());
+
+/// Proof that the processor has AVX-512 with VNNI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Avx512Vnni(());
+
+impl Avx2Fma {
+    pub(in super::super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+}
+
+impl Avx2 {
+    pub(in super::super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+}
+
+impl Avx512Vnni {
+    pub(in super::super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Self(()))
+    }
+}
+
+impl FloatTile for Avx2Fma {
+    const SHAPE: Shape = Shape::Medium;
+
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[f32]; ROWS],
+        panels: [&[Line<f32>]; PANELS],
+        totals: &mut Sums<f32, ROWS, PANELS>,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
+        unsafe { float_tile(x, panels, totals) }
+    }
+}
+
+impl Int8Tile for Avx2 {
+    const SHAPE: Shape = Shape::Medium;
+    const OFFSET: i32 = 0;
+
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[Group]; ROWS],
+        panels: [&[Line<Group>]; PANELS],
+        sums: &mut Sums<i32, ROWS, PANELS>,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX2.
+        unsafe { avx2_tile(x, panels, sums) }
+    }
+}
+
+impl Int8Tile for Avx512Vnni {
+    const SHAPE: Shape = Shape::Large;
+    const OFFSET: i32 = 128;
+
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[Group]; ROWS],
+        panels: [&[Line<Group>]; PANELS],
+        sums: &mut Sums<i32, ROWS, PANELS>,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX-512 with VNNI.
+        unsafe { vnni_tile(x, panels, sums) }
+    }
+}
+
+#[target_feature(enable = "avx2,fma")]
+fn float_tile<const ROWS: usize, const PANELS: usize>(
+    x: [&[f32]; ROWS],
+    panels: [&[Line<f32>]; PANELS],
+    totals: &mut Sums<f32, ROWS, PANELS>,
+) {
+    let inputs = panels.first().map_or(0, |panel| panel.len());
+    for long in (0..inputs).step_by(LONG) {
+        let end = inputs.min(long + LONG);
+        let mut middle = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
+        for short in (long..end).step_by(SHORT) {
+            let block = short..end.min(short + SHORT);
+            let x = x.map(|row| &row[block.clone()]);
+            let panels = panels.map(|panel| &panel[block.clone()]);
+            let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
+            for at in 0..block.len() {
+                for panel in 0..PANELS {
+                    let weights = load_floats(&panels[panel][at]);
+                    for row in 0..ROWS {
+                        let value = _mm256_set1_ps(x[row][at]);
+                        for half in 0..2 {
+                            sums[row][panel][half] = _mm256_fmadd_ps(value, weights[half], sums[row][panel][half]);
+                        }
+                    }
+                }
+            }
+            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                *middle = [_mm256_add_ps(middle[0], sums[0]), _mm256_add_ps(middle[1], sums[1])];
+            }
+        }
+        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
+            let before = load_floats(total);
+            store_floats([_mm256_add_ps(before[0], middle[0]), _mm256_add_ps(before[1], middle[1])], total);
+        }
+    }
+}
+
+/// `maddubs` multiplies unsigned by signed bytes and adds neighbours in 16 bits, saturating. Here it is exact: with `|x|` and
+/// `sign(x) w` the sum of two products is at most 2 * 128 * 127 = 32512, as no weight is -128.
+#[target_feature(enable = "avx2")]
+fn avx2_tile<const ROWS: usize, const PANELS: usize>(
+    x: [&[Group]; ROWS],
+    panels: [&[Line<Group>]; PANELS],
+    totals: &mut Sums<i32, ROWS, PANELS>,
+) {
+    let groups = panels.first().map_or(0, |panel| panel.len());
+    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = totals.map(|row| row.map(|line| load_integers(&line)));
+    for at in 0..groups {
+        for panel in 0..PANELS {
+            let weights = load_integers(&panels[panel][at]);
+            for row in 0..ROWS {
+                let value = _mm256_set1_epi32(word(x[row][at]));
+                let size = _mm256_abs_epi8(value);
+                for half in 0..2 {
+                    let pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(weights[half], value));
+                    let products = _mm256_madd_epi16(pairs, ones);
+                    sums[row][panel][half] = _mm256_add_epi32(sums[row][panel][half], products);
+                }
+            }
+        }
+    }
+    for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        store_integers(*sums, total);
+    }
+}
+
+/// `dpbusd` multiplies unsigned by signed bytes and adds four products to 32 bits; nothing saturates. Bytes from -128 become
+/// bytes from 0 by their highest bit.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn vnni_tile<const ROWS: usize, const PANELS: usize>(
+    x: [&[Group]; ROWS],
+    panels: [&[Line<Group>]; PANELS],
+    totals: &mut Sums<i32, ROWS, PANELS>,
+) {
+    let groups = panels.first().map_or(0, |panel| panel.len());
+    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let mut sums = totals.map(|row| row.map(|line| load_line(&line)));
+    for at in 0..groups {
+        let mut values = [_mm512_setzero_si512(); ROWS];
+        for row in 0..ROWS {
+            values[row] = _mm512_set1_epi32(word(x[row][at]) ^ 0x8080_8080_u32.cast_signed());
+        }
+        for panel in 0..PANELS {
+            let weights = load_line(&panels[panel][at]);
+            for row in 0..ROWS {
+                sums[row][panel] = _mm512_dpbusd_epi32(sums[row][panel], values[row], weights);
+            }
+        }
+    }
+    for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+        store_line(*sums, total);
+    }
+}
+
+/// The four bytes of a group in one number.
+#[inline]
+fn word(group: Group) -> i32 {
+    i32::from_le_bytes(group.map(i8::cast_unsigned))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_floats(line: &Line<f32>) -> [__m256; 2] {
+    let at = line.0.as_ptr();
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { [_mm256_load_ps(at), _mm256_load_ps(at.add(8))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_floats(values: [__m256; 2], line: &mut Line<f32>) {
+    let at = line.0.as_mut_ptr();
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe {
+        _mm256_store_ps(at, values[0]);
+        _mm256_store_ps(at.add(8), values[1]);
+    }
+}
+
+/// What a line of whole numbers consists of: four bytes each, all patterns allowed.
+trait Integer {}
+impl Integer for i32 {}
+impl Integer for Group {}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load_integers<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
+    let at = line.0.as_ptr().cast::<__m256i>();
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store_integers(values: [__m256i; 2], line: &mut Line<i32>) {
+    let at = line.0.as_mut_ptr().cast::<__m256i>();
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe {
+        _mm256_store_si256(at, values[0]);
+        _mm256_store_si256(at.add(1), values[1]);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_line<T: Integer>(line: &Line<T>) -> __m512i {
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { _mm512_load_si512(line.0.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_line(values: __m512i, line: &mut Line<i32>) {
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { _mm512_store_si512(line.0.as_mut_ptr().cast(), values) }
+}
