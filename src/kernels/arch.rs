@@ -84,7 +84,7 @@ pub(super) enum FloatKernel {
     /// Lane loops. On aarch64 they become the vector instructions that one would write by hand.
     Plain,
     #[cfg(target_arch = "x86_64")]
-    Avx2Fma(x86_64::Avx2Fma),
+    Avx2(x86_64::Avx2),
 }
 
 /// The versions for bytes.
@@ -105,8 +105,8 @@ impl FloatKernel {
     /// The best version that this processor runs.
     pub(super) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(found) = x86_64::Avx2Fma::detect() {
-            return Self::Avx2Fma(found);
+        if let Some(found) = x86_64::Avx2::detect() {
+            return Self::Avx2(found);
         }
         Self::Plain
     }

@@ -3,16 +3,15 @@
 use super::super::{LANES, mul_add};
 use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
 
-/// Runs everywhere. With `FUSED` each product is added in one rounding whatever the target has: slow where it has no such
-/// instruction, and what the versions that use one are held against.
+/// Runs everywhere.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in super::super) struct Plain<const FUSED: bool = false>;
+pub(in super::super) struct Plain;
 
 /// Runs everywhere.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in super::super) struct PlainInt8;
 
-impl<const FUSED: bool> FloatTile for Plain<FUSED> {
+impl FloatTile for Plain {
     const SHAPE: Shape =
         if cfg!(any(target_feature = "avx", target_arch = "aarch64")) { Shape::Medium } else { Shape::Small };
 
@@ -25,7 +24,7 @@ impl<const FUSED: bool> FloatTile for Plain<FUSED> {
     ) {
         for (at, panel) in panels.into_iter().enumerate() {
             let mut sums = totals.map(|row| row[at].0);
-            one_panel::<FUSED, ROWS>(x, panel, &mut sums);
+            one_panel(x, panel, &mut sums);
             for (totals, sums) in totals.iter_mut().zip(sums) {
                 totals[at].0 = sums;
             }
@@ -35,11 +34,7 @@ impl<const FUSED: bool> FloatTile for Plain<FUSED> {
 
 /// The loops over lanes become vector instructions only in this simple form: indices, no iterators, one panel.
 #[inline]
-fn one_panel<const FUSED: bool, const ROWS: usize>(
-    x: [&[f32]; ROWS],
-    panel: &[Line<f32>],
-    totals: &mut [[f32; LANES]; ROWS],
-) {
+fn one_panel<const ROWS: usize>(x: [&[f32]; ROWS], panel: &[Line<f32>], totals: &mut [[f32; LANES]; ROWS]) {
     for (number, block) in panel.chunks(LONG).enumerate() {
         let x = x.map(|row| &row[number * LONG..][..block.len()]);
         let mut middle = [[0.0; LANES]; ROWS];
@@ -50,11 +45,7 @@ fn one_panel<const FUSED: bool, const ROWS: usize>(
                 for row in 0..ROWS {
                     let value = x[row][at];
                     for lane in 0..LANES {
-                        sums[row][lane] = if FUSED {
-                            value.mul_add(weights[lane], sums[row][lane])
-                        } else {
-                            mul_add(value, weights[lane], sums[row][lane])
-                        };
+                        sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
                     }
                 }
             }

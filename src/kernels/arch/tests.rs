@@ -57,7 +57,7 @@ fn compare_float<const ROWS: usize, const PANELS: usize>(tiles: impl FloatTile, 
     let panels: [&[Line<f32>]; PANELS] = std::array::from_fn(|panel| &lines[panel * inputs..][..inputs]);
     let start = [[Line(std::array::from_fn(|lane| lane as f32 * 0.1 - 0.7)); PANELS]; ROWS];
     let (mut expected, mut found) = (start, start);
-    Plain::<true>.tile(x, panels, &mut expected);
+    Plain.tile(x, panels, &mut expected);
     tiles.tile(x, panels, &mut found);
     let bits = |sums: &Sums<f32, ROWS, PANELS>| sums.map(|row| row.map(|line| line.0.map(f32::to_bits)));
     assert_eq!(bits(&found), bits(&expected), "{ROWS}x{PANELS}, {inputs} inputs");
@@ -126,7 +126,7 @@ macro_rules! stamp {
 
 stamp!(int8 plain_bytes, Some(PlainInt8));
 #[cfg(target_arch = "x86_64")]
-stamp!(int8 avx2, x86_64::Avx2::detect());
+stamp!(int8 avx2_bytes, x86_64::Avx2::detect());
 #[cfg(target_arch = "x86_64")]
 stamp!(int8 avx512_vnni, x86_64::Avx512Vnni::detect());
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
@@ -134,6 +134,4 @@ stamp!(int8 neon, Some(aarch64::Neon::new()));
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 stamp!(int8 dot_product, aarch64::DotProduct::detect());
 #[cfg(target_arch = "x86_64")]
-stamp!(float avx2_fma, x86_64::Avx2Fma::detect());
-#[cfg(any(target_feature = "fma", target_arch = "aarch64"))]
-stamp!(float plain_floats, Some(Plain::<false>));
+stamp!(float avx2_floats, x86_64::Avx2::detect());

@@ -3,17 +3,13 @@
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    __m256, __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps, _mm256_load_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
     _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_dpbusd_epi32, _mm512_load_si512,
     _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512,
 };
 
 use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
-
-/// Proof that the processor has AVX2 and FMA.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) struct Avx2Fma(());
 
 /// Proof that the processor has AVX2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,12 +18,6 @@ pub(in super::super) struct Avx2(());
 /// Proof that the processor has AVX-512 with VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx512Vnni(());
-
-impl Avx2Fma {
-    pub(in super::super) fn detect() -> Option<Self> {
-        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
-    }
-}
 
 impl Avx2 {
     pub(in super::super) fn detect() -> Option<Self> {
@@ -41,7 +31,7 @@ impl Avx512Vnni {
     }
 }
 
-impl FloatTile for Avx2Fma {
+impl FloatTile for Avx2 {
     const SHAPE: Shape = Shape::Medium;
 
     fn tile<const ROWS: usize, const PANELS: usize>(
@@ -50,7 +40,7 @@ impl FloatTile for Avx2Fma {
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
-        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
+        // SAFETY: `self` exists, so the processor has AVX2.
         unsafe { float_tile(x, panels, totals) }
     }
 }
@@ -85,7 +75,17 @@ impl Int8Tile for Avx512Vnni {
     }
 }
 
-#[target_feature(enable = "avx2,fma")]
+/// In one rounding or in two, as the build does everywhere else: the same bits as the definition on every processor.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+    #[cfg(target_feature = "fma")]
+    return std::arch::x86_64::_mm256_fmadd_ps(a, b, c);
+    #[cfg(not(target_feature = "fma"))]
+    _mm256_add_ps(_mm256_mul_ps(a, b), c)
+}
+
+#[target_feature(enable = "avx2")]
 fn float_tile<const ROWS: usize, const PANELS: usize>(
     x: [&[f32]; ROWS],
     panels: [&[Line<f32>]; PANELS],
@@ -106,7 +106,7 @@ fn float_tile<const ROWS: usize, const PANELS: usize>(
                     for row in 0..ROWS {
                         let value = _mm256_set1_ps(x[row][at]);
                         for half in 0..2 {
-                            sums[row][panel][half] = _mm256_fmadd_ps(value, weights[half], sums[row][panel][half]);
+                            sums[row][panel][half] = multiply_add(value, weights[half], sums[row][panel][half]);
                         }
                     }
                 }

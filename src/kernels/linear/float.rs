@@ -32,11 +32,6 @@ impl FloatPanels {
         self.kernel = FloatKernel::Plain;
     }
 
-    #[cfg(test)]
-    pub(super) fn is_hand_written(&self) -> bool {
-        self.kernel != FloatKernel::Plain
-    }
-
     pub(super) fn bytes(&self) -> usize {
         size_of_val(self.panels.as_slice()) + size_of_val(self.bias.as_slice())
     }
@@ -44,9 +39,9 @@ impl FloatPanels {
     /// Neither inputs nor outputs are none here.
     pub(super) fn apply(&self, x: &[f32], y: &mut [f32]) {
         match self.kernel {
-            FloatKernel::Plain => self.apply_with(Plain::<false>, x, y),
+            FloatKernel::Plain => self.apply_with(Plain, x, y),
             #[cfg(target_arch = "x86_64")]
-            FloatKernel::Avx2Fma(tiles) => self.apply_with(tiles, x, y),
+            FloatKernel::Avx2(tiles) => self.apply_with(tiles, x, y),
         }
     }
 
