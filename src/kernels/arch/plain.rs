@@ -32,27 +32,35 @@ impl FloatTile for Plain {
     }
 }
 
-/// The loops over lanes become vector instructions only in this simple form: indices, no iterators, one panel.
 #[inline]
 fn one_panel<const ROWS: usize>(x: [&[f32]; ROWS], panel: &[Line<f32>], totals: &mut [[f32; LANES]; ROWS]) {
     for (number, block) in panel.chunks(LONG).enumerate() {
         let x = x.map(|row| &row[number * LONG..][..block.len()]);
         let mut middle = [[0.0; LANES]; ROWS];
-        for (number, block) in block.chunks(SHORT).enumerate() {
-            let x = x.map(|row| &row[number * SHORT..][..block.len()]);
-            let mut sums = [[0.0; LANES]; ROWS];
-            for (at, Line(weights)) in block.iter().enumerate() {
-                for row in 0..ROWS {
-                    let value = x[row][at];
-                    for lane in 0..LANES {
-                        sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
-                    }
-                }
-            }
-            add(&mut middle, &sums);
+        let (short, rest) = block.as_chunks::<SHORT>();
+        for (number, block) in short.iter().enumerate() {
+            add(&mut middle, &products(x.map(|row| &row[number * SHORT..][..SHORT]), block));
+        }
+        if !rest.is_empty() {
+            add(&mut middle, &products(x.map(|row| &row[short.len() * SHORT..]), rest));
         }
         add(totals, &middle);
     }
+}
+
+/// The loops over lanes become vector instructions only in this simple form: indices, no iterators, one panel.
+#[inline]
+fn products<const ROWS: usize>(x: [&[f32]; ROWS], panel: &[Line<f32>]) -> [[f32; LANES]; ROWS] {
+    let mut sums = [[0.0; LANES]; ROWS];
+    for (at, Line(weights)) in panel.iter().enumerate() {
+        for row in 0..ROWS {
+            let value = x[row][at];
+            for lane in 0..LANES {
+                sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
+            }
+        }
+    }
+    sums
 }
 
 #[inline]
