@@ -15,10 +15,10 @@ use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::gallery::{Assignment, Gallery, IdentityId, Query};
-use crate::nformer::NFormer;
+use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
-use crate::size::MAX_PEOPLE;
+use crate::size::{MAX_PEOPLE, NEIGHBORS};
 use crate::tracks::{Track, TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
@@ -90,20 +90,19 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The rooms, ready to run.
+    /// The rooms, ready to run. `online` is still empty, and has room for [`NEIGHBORS`] rows.
     ///
     /// # Errors
-    /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights.
-    pub fn new(
-        settings: &Settings,
-        detector: Detector,
-        backbone: Backbone,
-        nformer: NFormer,
-        top_k: usize,
-    ) -> Result<Self> {
+    /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights, [`Error::TooLarge`] if
+    /// `online` has less room than that.
+    pub fn new(settings: &Settings, detector: Detector, backbone: Backbone, online: Online) -> Result<Self> {
         let width = backbone.width();
-        if nformer.width() != width {
-            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: nformer.width(), found: width });
+        if online.width() != width {
+            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: online.width(), found: width });
+        }
+        if online.max_rows() < NEIGHBORS {
+            let (what, constant) = ("rows of the neighbour buffer", "NEIGHBORS");
+            return Err(Error::TooLarge { what, found: NEIGHBORS, max: online.max_rows(), constant });
         }
         Ok(Self {
             detector,
@@ -111,7 +110,7 @@ impl Pipeline {
             tracks: Tracks::new(settings.tracks.clone()),
             crop: settings.crop.clone(),
             backbone,
-            fusion: Fusion::new(nformer, top_k)?,
+            fusion: Fusion::new(online, settings.neighbors.eviction)?,
             gallery: Gallery::new(settings.gallery.clone(), width),
             people: heapless::Vec::new(),
             queries: vec![0.0; MAX_PEOPLE * width].into(),
@@ -141,7 +140,7 @@ impl Pipeline {
         self.meet_and_part(frame);
         let asked = self.embed(frame)?;
         if !asked.is_empty() {
-            self.timing.time(Room::Nformer, || self.fusion.fuse())?;
+            self.timing.time(Room::Nformer, || self.fusion.fuse(&asked))?;
             self.recognise(&asked, frame);
         }
         self.tell(frame);
@@ -156,6 +155,11 @@ impl Pipeline {
             forgotten: self.gallery.forgotten(),
             ..self.counters
         }
+    }
+
+    /// Rows that the fusion network computed, by layer: all rows would be the rows held, each time.
+    pub fn recomputed(&self) -> &[Recomputed] {
+        self.fusion.recomputed()
     }
 
     /// How long the rooms take.

@@ -116,7 +116,10 @@ fn nobody_shares_an_identity_within_a_frame() {
 fn identity_at(frame: u64, place: Box4) -> Option<u64> {
     let at = |sighting: &&Value| number(&sighting["frame"]) == frame && iou(bbox(sighting), place) >= 0.5;
     let track = sightings().find(at)?["track"].as_u64()?;
-    sightings().filter(|sighting| sighting["track"] == track).filter_map(|sighting| sighting["identity"].as_u64()).last()
+    sightings()
+        .filter(|sighting| sighting["track"] == track)
+        .filter_map(|sighting| sighting["identity"].as_u64())
+        .last()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::backbone::Backbone;
 use crate::detector::{Detector, DetectorKind};
 use crate::error::{Error, Result};
 use crate::model::{Card, Contract};
-use crate::nformer::{NFormer, Weights};
+use crate::nformer::{Online, Weights};
 use crate::report::message::{MAX_MODELS, ModelDigest, text};
 use crate::settings::Settings;
 use crate::size::NEIGHBORS;
@@ -43,8 +43,8 @@ impl Pipeline {
             Contract::Fusion(fusion) => fusion.top_k,
             _ => 0,
         });
-        let nformer = NFormer::new(weights, NEIGHBORS)?;
-        Ok((Self::new(settings, detector, backbone, nformer, top_k)?, models))
+        let online = Online::new(weights, NEIGHBORS, top_k)?;
+        Ok((Self::new(settings, detector, backbone, online)?, models))
     }
 }
 

@@ -92,6 +92,11 @@ pub const KEYS: &[Key] = &[
         "RATIO",
         "Least width of a box at a side of the frame, as a share of its height [default: 0.3]",
     ),
+    text(
+        "neighbors.eviction",
+        "POLICY",
+        "Row that makes room in a full buffer: redundant (of a track with many rows, the one most like another) or fifo (the oldest) [default: redundant]",
+    ),
     key("nformer.top_k", "K", "Neighbours of a row [default: the card's]"),
     key("gallery.similarity", "COSINE", "Similarity to a prototype from which a person is known"),
     key("gallery.margin", "COSINE", "Least lead over the next best identity"),
