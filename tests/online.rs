@@ -175,3 +175,207 @@ fn every_change_equals_the_full_pass() {
     println!("{pushes} pushes, {compared} rows compared");
     assert!(pushes >= 20_000 && compared >= 20_000, "{pushes} pushes, {compared} rows");
 }
+
+/// The rows that a burst reaches in each layer, from the definition: `neighbors` before and after, and the new slots.
+fn reached(before: &[Vec<u32>], after: &[Vec<u32>], new: &[usize], layers: usize) -> Vec<u64> {
+    let mut changed: Vec<bool> = (0..after.len()).map(|row| new.contains(&row)).collect();
+    let relinked: Vec<bool> = (0..after.len()).map(|row| before.get(row) != Some(&after[row])).collect();
+    let mut counts = Vec::new();
+    for _ in 0..layers {
+        let sees = |row: usize| after[row].iter().any(|neighbor| changed[*neighbor as usize]);
+        changed = (0..after.len()).map(|row| changed[row] || relinked[row] || sees(row)).collect();
+        counts.push(changed.iter().filter(|changed| **changed).count() as u64);
+    }
+    counts
+}
+
+/// Three rows arrive and three leave, again and again: prints and checks how many rows are computed in each layer.
+fn recomputed<const N: usize>(k: usize, policy: EvictionPolicy, bursts: usize) -> Vec<f64> {
+    const LAYERS: usize = 4;
+    let shape = Shape { width: 32, heads: 2, layers: LAYERS, feed_forward: 16, agents: 3, mean_weight: 0.0 };
+    let mut online = Online::new(weights(shape, 1), N, k).unwrap();
+    let mut buffer = NeighborBuffer::<N>::new(shape.width, policy).unwrap();
+    // A corridor: three people at a time, twelve embeddings each, of 150 who come again in another order.
+    let mut arrivals = Arrivals::new(Rows::Clusters(0.5), shape.width, 150, 3);
+    let mut random = Random::new(4);
+    let mut view = [0, 1, 2].map(|person| (person, person as u32));
+    let mut neighbors: Vec<Vec<u32>> = Vec::new();
+    let mut sums = [0.0; LAYERS];
+    for burst in 0..bursts + N / 3 {
+        let mut new = Vec::new();
+        for (at, in_view) in view.iter_mut().enumerate() {
+            if burst % 12 == 4 * at {
+                *in_view = (below(&mut random, 150), (3 + 3 * burst + at) as u32);
+            }
+            let mut row = arrivals.next(in_view.0);
+            let embedding = Embedding::normalise(&mut row).unwrap();
+            let tag = Tag { track: TrackId(in_view.1), time: Duration::ZERO };
+            let slot = buffer.push(embedding, tag).unwrap().slot;
+            online.replace(slot, embedding).unwrap();
+            new.push(slot);
+        }
+        online.fuse(0..buffer.len());
+        let after: Vec<Vec<u32>> = (0..buffer.len()).map(|row| online.neighbors(row).to_vec()).collect();
+        let found: Vec<u64> = online.recomputed().iter().map(|layer| layer.last).collect();
+        assert_eq!(found, reached(&neighbors, &after, &new, LAYERS), "burst {burst}: no row more and none less");
+        neighbors = after;
+        if burst >= N / 3 {
+            sums.iter_mut().zip(found).for_each(|(sum, rows)| *sum += rows as f64);
+        }
+    }
+    let means: Vec<f64> = sums.iter().map(|sum| (sum / bursts as f64 * 10.0).round() / 10.0).collect();
+    let pushes = 3 * (bursts + N / 3);
+    println!(
+        "N {N} k {k} {policy:?}: rows a burst {means:?}; lists rebuilt {} in {pushes} pushes",
+        online.lists_rebuilt()
+    );
+    means
+}
+
+#[test]
+fn only_what_a_change_reaches_is_computed() {
+    for policy in [EvictionPolicy::Fifo, EvictionPolicy::Redundant] {
+        recomputed::<64>(5, policy, 150);
+        recomputed::<256>(10, policy, 100);
+        let means = recomputed::<256>(5, policy, 150);
+        assert!(means[0] < 40.0 && means[3] < 100.0, "a change stays in its neighbourhood: {means:?}");
+    }
+}
+
+#[test]
+fn with_one_layer_only_the_rows_asked_for_are_computed() {
+    let shape = Shape { width: 16, heads: 2, layers: 1, feed_forward: 16, agents: 3, mean_weight: 0.0 };
+    let mut online = Online::new(weights(shape, 1), 64, 5).unwrap();
+    let mut arrivals = Arrivals::new(Rows::Clusters(0.5), 16, 10, 3);
+    for at in 0..64 {
+        online.push(Embedding::normalise(&mut arrivals.next(at % 10)).unwrap()).unwrap();
+    }
+    assert_eq!(online.stale().count(), 64);
+    online.fuse([3, 5, 3]);
+    online.fused(5).unwrap();
+    assert_eq!(online.recomputed().iter().map(|layer| (layer.last, layer.total)).collect::<Vec<_>>(), [(2, 2)]);
+    assert!(!online.stale().any(|row| row == 3 || row == 5));
+    assert_eq!(online.last_fused(4), None);
+
+    // The counts of the last change start anew with the next one.
+    online.replace(9, Embedding::normalise(&mut arrivals.next(9)).unwrap()).unwrap();
+    online.fused(9).unwrap();
+    assert_eq!((online.recomputed()[0].last, online.recomputed()[0].total), (1, 3));
+}
+
+#[test]
+fn a_large_buffer_works() {
+    const ROWS: usize = 2048;
+    let shape = Shape { width: 16, heads: 2, layers: 2, feed_forward: 16, agents: 3, mean_weight: 0.3 };
+    let mut online = Online::new(weights(shape, 1), ROWS, 20).unwrap();
+    let mut buffer = NeighborBuffer::<ROWS>::new(16, EvictionPolicy::Redundant).unwrap();
+    let mut arrivals = Arrivals::new(Rows::Clusters(0.5), 16, 100, 3);
+    for at in 0..ROWS + 100 {
+        let mut row = arrivals.next(at / 15 % 100);
+        let embedding = Embedding::normalise(&mut row).unwrap();
+        let tag = Tag { track: TrackId(at as u32 / 15), time: Duration::ZERO };
+        online.replace(buffer.push(embedding, tag).unwrap().slot, embedding).unwrap();
+    }
+    online.fuse((0..ROWS).step_by(3));
+    let mut full = NFormer::new(weights(shape, 1), ROWS).unwrap();
+    let fused = full.forward(buffer.rows(), 20, Landmarks::Agents).unwrap();
+    for row in (0..ROWS).step_by(3) {
+        assert_eq!(online.last_fused(row), Some(&full_row(&fused, row, 16)[..]), "row {row}");
+    }
+}
+
+#[test]
+fn the_memory_is_linear_in_the_rows() {
+    for layers in [1, 4] {
+        let shape = Shape { width: 256, heads: 2, layers, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
+        let bytes = |rows| Online::new(weights(shape, 1), rows, 5).unwrap().bytes();
+        let (small, large) = (bytes(256), bytes(2048));
+        println!("{layers} layers, 256 rows: {small:?}; 2048 rows: {large:?}");
+        // Inputs and values of each layer, and the final rows.
+        let rows = 256 * 256 * size_of::<f32>() * (2 * layers + 1);
+        assert!((rows..rows * 2).contains(&small.scratch), "{small:?}");
+        assert!(large.scratch < 8 * small.scratch);
+        assert_eq!(small.weights, large.weights);
+        assert_eq!(small.weights, NFormer::new(weights(shape, 1), 1).unwrap().bytes().weights);
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_changes_nothing() {
+    let shape = Shape { width: 8, heads: 2, layers: 2, feed_forward: 12, agents: 3, mean_weight: 0.0 };
+    let new = |rows, k| Online::new(weights(shape, 1), rows, k);
+    assert!(matches!(new(0, 1), Err(Error::FusionInput { .. })));
+    assert!(matches!(new(usize::MAX, 1), Err(Error::FusionInput { .. })));
+    assert!(matches!(new(4, 0), Err(Error::FusionInput { .. })));
+    assert!(matches!(new(1000, 1000), Err(Error::TooLarge { constant: "MAX_TOP_K", .. })));
+    let without = Online::new(weights(shape, 1).without_agents(), 4, 1);
+    assert!(matches!(without, Err(Error::FusionInput { .. })));
+
+    let mut online = new(3, 1000).unwrap();
+    let mut wide = [1.0; 9];
+    assert!(matches!(online.push(Embedding::normalise(&mut wide).unwrap()), Err(Error::EmbeddingWidth { .. })));
+    let mut row = [1.0; 8];
+    let row = Embedding::normalise(&mut row).unwrap();
+    assert!(matches!(online.replace(1, row), Err(Error::FusionInput { .. })));
+    assert!(online.is_empty() && online.fused(0).is_err() && online.stale().next().is_none());
+    for slot in 0..3 {
+        assert_eq!(online.push(row).unwrap(), slot);
+    }
+    assert!(matches!(online.push(row), Err(Error::TooLarge { found: 4, max: 3, .. })));
+    assert!(matches!(online.set_top_k(0), Err(Error::FusionInput { .. })));
+    assert!(matches!(online.set_top_k(1001), Err(Error::FusionInput { .. })));
+    online.set_top_k(2).unwrap();
+    online.fuse([7, 2]);
+    assert!(matches!(online.fused(3), Err(Error::FusionInput { .. })));
+    assert!(online.neighbors(3).is_empty() && online.last_fused(3).is_none());
+    assert_eq!(online.neighbors(1), [1, 0]);
+    assert_eq!((online.len(), online.max_rows(), online.layers(), online.width()), (3, 3, 2, 8));
+}
+
+/// Finite weights can still overflow: the row is refused and kept as zeros, and nothing panics on the way.
+#[test]
+fn weights_that_overflow_give_a_refused_row() {
+    let shape = Shape { width: 8, heads: 2, layers: 2, feed_forward: 12, agents: 3, mean_weight: 0.0 };
+    let mut tensors = random_tensors(shape, 9);
+    for (_, values) in tensors.values_mut() {
+        values.iter_mut().for_each(|value| *value *= 1e17);
+    }
+    for name in ["bn.running_var", "bn.weight"] {
+        tensors.get_mut(name).unwrap().1.fill(1.0);
+    }
+    let weights = Weights::from_bytes(&to_bytes(&tensors, &[("heads", "2")]), Path::new("huge.safetensors")).unwrap();
+    let mut online = Online::new(weights, 5, 3).unwrap();
+    let mut row = [1.0, 2.0, 0.0, 1.0, 0.5, 0.0, 0.0, 1.0];
+    online.push(Embedding::normalise(&mut row).unwrap()).unwrap();
+    assert!(matches!(online.fused(0), Err(Error::BadEmbedding { .. })));
+    assert_eq!(online.last_fused(0), Some(&[0.0; 8][..]));
+    assert!(matches!(online.fused(0), Err(Error::BadEmbedding { .. })), "and stays so");
+}
+
+/// Rows are computed from stored inputs, so a million changes leave no trace.
+#[test]
+#[ignore = "takes minutes: cargo test --test online a_million -- --ignored"]
+fn a_million_changes_do_not_drift() {
+    const ROWS: usize = 24;
+    for (layers, rows) in [(1, Rows::Grid), (3, Rows::Clusters(0.5))] {
+        let shape = Shape { width: 8, heads: 2, layers, feed_forward: 12, agents: 2, mean_weight: 0.5 };
+        let mut online = Online::new(weights(shape, 1), ROWS, 4).unwrap();
+        let mut buffer = NeighborBuffer::<ROWS>::new(8, EvictionPolicy::Redundant).unwrap();
+        let mut arrivals = Arrivals::new(rows, 8, 9, 3);
+        for at in 0..500_000 {
+            let mut row = arrivals.next(at / 12 % 9);
+            let embedding = Embedding::normalise(&mut row).unwrap();
+            let tag = Tag { track: TrackId(at as u32 / 12), time: Duration::ZERO };
+            online.replace(buffer.push(embedding, tag).unwrap().slot, embedding).unwrap();
+            if at % 3 == 0 {
+                online.fuse([at % ROWS]);
+            }
+        }
+        online.fuse(0..ROWS);
+        let mut full = NFormer::new(weights(shape, 1), ROWS).unwrap();
+        let fused = full.forward(buffer.rows(), 4, Landmarks::Agents).unwrap();
+        for row in 0..ROWS {
+            assert_eq!(online.last_fused(row), Some(&full_row(&fused, row, 8)[..]), "row {row}");
+        }
+    }
+}

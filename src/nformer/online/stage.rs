@@ -75,14 +75,14 @@ impl Floor {
     }
 }
 
-/// Scratch for one block of rows, `[BLOCK, D]` each.
+/// Scratch for one block of rows.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
     width: usize,
+    /// `[BLOCK, D]`.
     x: Vec<f32>,
+    /// Projections, then attention: `[BLOCK, widest projection]`.
     z: Vec<f32>,
-    /// `[BLOCK, widest projection]`.
-    projections: Vec<f32>,
     /// Scores of one row's neighbours.
     scores: Vec<f32>,
     block: Block,
@@ -96,8 +96,7 @@ impl Stage {
         Self {
             width,
             x: vec![0.0; rows * width],
-            z: vec![0.0; rows * width],
-            projections: vec![0.0; rows * widest],
+            z: vec![0.0; rows * widest],
             scores: vec![0.0; max_k],
             block: Block::new(layers, max_rows),
         }
@@ -107,7 +106,7 @@ impl Stage {
     pub(super) fn project(&mut self, floor: &mut Floor, rows: &[u32]) {
         let x = &mut self.x[..rows.len() * self.width];
         gather(&floor.input, rows, x);
-        floor.layer.attention.project_some(x, rows, &mut self.projections, &mut floor.projected);
+        floor.layer.attention.project_some(x, rows, &mut self.z, &mut floor.projected);
     }
 
     /// The layer's output for the rows `rows` (a block at most), `[n, D]`, lent until the next call.
@@ -124,7 +123,7 @@ impl Stage {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let floats = [&self.x, &self.z, &self.projections, &self.scores];
+        let floats = [&self.x, &self.z, &self.scores];
         floats.map(|part| size_of_val(part.as_slice())).iter().sum::<usize>() + self.block.bytes()
     }
 }
