@@ -9,8 +9,8 @@ use crate::detector::BBox;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Region};
 
-/// A box that ends nearer to a side of the frame than this, in pixels, is cut off there.
-const AT_SIDE: f32 = 2.0;
+/// A box that ends nearer to the border of the frame than this, in pixels, may be cut off there.
+const AT_BORDER: f32 = 2.0;
 
 /// Settings of cutting people out.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -22,14 +22,17 @@ pub struct CropSettings {
     pub min_height: f32,
     /// Least width of a box, in pixels of the frame, before the margin.
     pub min_width: f32,
-    /// Least width of a box at the left or right side of the frame, as a share of its height, 0 to 1. A narrower one
-    /// shows half a person.
+    /// Least width of a box that ends at the left or right side of the frame, as a share of its height, 0 to 1. A
+    /// narrower one shows half a person.
     pub min_aspect_at_side: f32,
+    /// Largest width of a box that ends at the top or bottom of the frame, as a share of its height, 0.2 to 10. A wider
+    /// one shows a head and shoulders, or legs.
+    pub max_aspect_at_end: f32,
 }
 
 impl Default for CropSettings {
     fn default() -> Self {
-        Self { margin: 0.0, min_height: 40.0, min_width: 12.0, min_aspect_at_side: 0.3 }
+        Self { margin: 0.0, min_height: 40.0, min_width: 12.0, min_aspect_at_side: 0.3, max_aspect_at_end: 0.65 }
     }
 }
 
@@ -39,20 +42,21 @@ impl CropSettings {
     /// # Errors
     /// [`Error::BadSetting`] for the first one out of range.
     pub fn validate(&self) -> Result<()> {
-        let within = |key, value: f32, most: f32| {
-            if (0.0..=most).contains(&value) {
+        let within = |key, value: f32, least: f32, most: f32| {
+            if (least..=most).contains(&value) {
                 return Ok(());
             }
-            Err(Error::BadSetting { key, expected: format!("0 to {most}"), found: value.to_string() })
+            Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
         };
-        within("crop.margin", self.margin, 0.5)?;
-        within("crop.min_height", self.min_height, 4096.0)?;
-        within("crop.min_width", self.min_width, 4096.0)?;
-        within("crop.min_aspect_at_side", self.min_aspect_at_side, 1.0)
+        within("crop.margin", self.margin, 0.0, 0.5)?;
+        within("crop.min_height", self.min_height, 0.0, 4096.0)?;
+        within("crop.min_width", self.min_width, 0.0, 4096.0)?;
+        within("crop.min_aspect_at_side", self.min_aspect_at_side, 0.0, 1.0)?;
+        within("crop.max_aspect_at_end", self.max_aspect_at_end, 0.2, 10.0)
     }
 
     /// The part of `frame` that shows the person in `bbox`, with the margin. None if the box, as far as it lies
-    /// inside the frame, is empty, smaller than allowed, or cut in half by a side: an embedding of so little would say nothing.
+    /// inside the frame, is empty, smaller than allowed, or cut off by the border: an embedding of so little would say nothing.
     pub fn region(&self, bbox: &BBox, frame: &Frame) -> Option<Region> {
         let sides = (frame.width() as f32, frame.height() as f32);
         let BBox { x, y, width, height } = *bbox;
@@ -60,14 +64,22 @@ impl CropSettings {
         if seen.width < self.min_width || seen.height < self.min_height {
             return None;
         }
-        let at_side = seen.x < AT_SIDE || sides.0 - (seen.x + seen.width) < AT_SIDE;
-        if at_side && seen.width < self.min_aspect_at_side * seen.height {
+        if self.is_cut_off(&seen, sides) {
             return None;
         }
         let (dx, dy) = (seen.width * self.margin, seen.height * self.margin);
         let corners = [seen.x - dx, seen.y - dy, seen.x + seen.width + dx, seen.y + seen.height + dy];
         let BBox { x, y, width, height } = BBox::inside(corners, sides)?;
         Some(Region { x, y, width, height })
+    }
+
+    /// Whether `seen`, inside a frame of the given sides, ends at the border in a shape that no whole person has. What
+    /// fills the frame from side to side or from top to bottom is not cut off.
+    fn is_cut_off(&self, seen: &BBox, sides: (f32, f32)) -> bool {
+        let touches = |start: f32, length: f32, side: f32| (start < AT_BORDER) != (side - (start + length) < AT_BORDER);
+        let half = touches(seen.x, seen.width, sides.0) && seen.width < self.min_aspect_at_side * seen.height;
+        let bust = touches(seen.y, seen.height, sides.1) && seen.width > self.max_aspect_at_end * seen.height;
+        half || bust
     }
 }
 
@@ -77,6 +89,10 @@ mod tests {
 
     use super::*;
     use crate::frame::PixelFormat;
+
+    /// Cuts nothing off.
+    const LOOSE: CropSettings =
+        CropSettings { margin: 0.0, min_height: 0.0, min_width: 0.0, min_aspect_at_side: 0.0, max_aspect_at_end: 10.0 };
 
     static PIXELS: [u8; 100 * 200] = [0; 100 * 200];
 
@@ -99,13 +115,13 @@ mod tests {
 
     #[test]
     fn what_is_too_small_or_outside_is_refused() {
-        let settings = CropSettings { margin: 0.0, min_height: 40.0, min_width: 12.0, min_aspect_at_side: 0.0 };
+        let settings = CropSettings { margin: 0.0, min_height: 40.0, min_width: 12.0, ..LOOSE };
         assert!(settings.region(&bbox(0.0, 0.0, 12.0, 40.0), &frame()).is_some());
         assert_eq!(settings.region(&bbox(0.0, 0.0, 11.9, 40.0), &frame()), None);
         assert_eq!(settings.region(&bbox(0.0, 0.0, 12.0, 39.9), &frame()), None);
         // 60 pixels high, but only 30 of them in the picture.
         assert_eq!(settings.region(&bbox(0.0, 170.0, 30.0, 60.0), &frame()), None);
-        let none = CropSettings { margin: 0.5, min_height: 0.0, min_width: 0.0, min_aspect_at_side: 0.0 };
+        let none = CropSettings { margin: 0.5, min_height: 0.0, min_width: 0.0, ..LOOSE };
         assert_eq!(none.region(&bbox(300.0, 0.0, 30.0, 60.0), &frame()), None);
         assert_eq!(none.region(&bbox(f32::NAN, 0.0, 30.0, 60.0), &frame()), None);
         assert_eq!(none.region(&bbox(10.0, 10.0, -5.0, 60.0), &frame()), None);
@@ -122,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn a_head_and_shoulders_at_the_bottom_of_the_frame_are_refused() {
+        let settings = CropSettings::default();
+        let bust = (60.0, 80.0);
+        assert!(settings.region(&bbox(20.0, 50.0, bust.0, bust.1), &frame()).is_some(), "stout, but all of it in view");
+        assert_eq!(settings.region(&bbox(20.0, 200.0 - bust.1, bust.0, bust.1), &frame()), None);
+        assert_eq!(settings.region(&bbox(20.0, 0.0, bust.0, bust.1), &frame()), None);
+        assert!(settings.region(&bbox(20.0, 100.0, 40.0, 100.0), &frame()).is_some(), "a whole person at the bottom");
+        assert!(settings.region(&bbox(0.0, 0.0, 100.0, 200.0), &frame()).is_some(), "the frame is the person");
+    }
+
+    #[test]
     fn settings_out_of_range_are_named() {
         assert!(CropSettings::default().validate().is_ok());
         for (key, settings) in [
@@ -129,6 +156,7 @@ mod tests {
             ("crop.min_height", CropSettings { min_height: -1.0, ..CropSettings::default() }),
             ("crop.min_width", CropSettings { min_width: f32::NAN, ..CropSettings::default() }),
             ("crop.min_aspect_at_side", CropSettings { min_aspect_at_side: 2.0, ..CropSettings::default() }),
+            ("crop.max_aspect_at_end", CropSettings { max_aspect_at_end: 0.0, ..CropSettings::default() }),
         ] {
             let text = settings.validate().unwrap_err().to_string();
             assert!(text.contains(key), "{text}");
@@ -141,7 +169,7 @@ mod tests {
             x in proptest::num::f32::ANY, y in proptest::num::f32::ANY,
             w in proptest::num::f32::ANY, h in proptest::num::f32::ANY, margin in 0.0_f32..0.5,
         ) {
-            let settings = CropSettings { margin, min_height: 0.0, min_width: 0.0, min_aspect_at_side: 0.0 };
+            let settings = CropSettings { margin, min_height: 0.0, min_width: 0.0, ..LOOSE };
             if let Some(region) = settings.region(&bbox(x, y, w, h), &frame()) {
                 prop_assert!(region.x >= 0.0 && region.y >= 0.0 && region.width > 0.0 && region.height > 0.0);
                 // Rounding of the sum only.

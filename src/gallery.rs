@@ -37,6 +37,9 @@ pub struct GallerySettings {
     pub margin: f32,
     /// Half width of the band around `similarity` in which an answer is put off, 0 to 1.
     pub band: f32,
+    /// Cosine similarity to the identity of its own track below which an embedding contradicts it, -1 to 1. Two in a
+    /// row take the identity away. People turn round and pass through shadow: keep it far below `similarity`.
+    pub contradiction: f32,
     /// Embeddings of a track after which an answer is put off no longer.
     pub patience: u32,
     /// Embeddings of a track before it may become a new identity.
@@ -47,7 +50,15 @@ pub struct GallerySettings {
 
 impl Default for GallerySettings {
     fn default() -> Self {
-        Self { similarity: 0.7, margin: 0.03, band: 0.08, patience: 5, min_embeddings: 2, ttl_s: 24 * 3600 }
+        Self {
+            similarity: 0.7,
+            margin: 0.03,
+            band: 0.08,
+            contradiction: 0.35,
+            patience: 5,
+            min_embeddings: 2,
+            ttl_s: 24 * 3600,
+        }
     }
 }
 
@@ -61,6 +72,7 @@ impl GallerySettings {
             ("gallery.similarity", self.similarity, -1.0, 1.0),
             ("gallery.margin", self.margin, 0.0, 2.0),
             ("gallery.band", self.band, 0.0, 1.0),
+            ("gallery.contradiction", self.contradiction, -1.0, 1.0),
         ];
         for (key, value, low, high) in ranges {
             if !(low..=high).contains(&value) {
@@ -88,7 +100,7 @@ impl GallerySettings {
 pub struct Query<'a> {
     /// Mean of the person's fused rows, L2-normalised, `[D]`.
     pub embedding: &'a [f32],
-    /// Embeddings taken of the person's track so far.
+    /// Rows that the mean is of.
     pub embeddings: u32,
 }
 
@@ -224,6 +236,17 @@ impl Gallery {
         for at in 0..self.entries.len() {
             normalise(&mut self.prototypes[at * width..(at + 1) * width]);
         }
+    }
+
+    /// Cosine similarity of a fused embedding `[D]` to the prototype of `id`; none if it was forgotten.
+    pub fn similarity(&self, id: IdentityId, embedding: &[f32]) -> Option<f32> {
+        let at = self.find(id)?;
+        Some(dot(embedding, &self.prototypes[at * self.width..(at + 1) * self.width]))
+    }
+
+    /// Whether an embedding this similar to the identity of its own track contradicts it.
+    pub fn contradicts(&self, similarity: f32) -> bool {
+        similarity < self.settings.contradiction
     }
 
     /// Keeps what a fused row `[D]` of `id` that leaves the buffer says, as a running mean.

@@ -27,11 +27,7 @@ const LANES: usize = 16;
 /// `a * b + c`, in one rounding where the target has the instruction and in two where it would be a call.
 #[inline]
 fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(any(target_feature = "fma", target_feature = "neon", target_arch = "aarch64")) {
-        a.mul_add(b, c)
-    } else {
-        a * b + c
-    }
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// The sum of the lanes, pairwise.

@@ -1,6 +1,6 @@
 //! Rows -> fused embeddings: every row looks at its reciprocal neighbours and is told by them.
 //!
-//! Source: Wang et al., "NFormer: Robust Person Re-identification with Neighbor Transformer", CVPR 2022
+//! Source: Wang et al., "`NFormer`: Robust Person Re-identification with Neighbor Transformer", CVPR 2022
 //! (arXiv 2204.09331). Where paper and reference implementation differ, the implementation is followed.
 //!
 //! Input `X [rows, D]`, one embedding a row. Then, with H heads of width `d = D / H`:
@@ -26,7 +26,7 @@ mod reciprocal;
 mod settings;
 mod tensors;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weights;
 
 use crate::error::{Error, Result};

@@ -7,7 +7,7 @@ mod assembly;
 mod fusion;
 pub mod timing;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::backbone::Backbone;
 use crate::crop::CropSettings;
@@ -19,7 +19,7 @@ use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
 use crate::size::{MAX_PEOPLE, NEIGHBORS};
-use crate::tracks::{Track, TrackId, Tracks};
+use crate::tracks::{TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
@@ -27,6 +27,9 @@ pub use assembly::Models;
 
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified.
 const MAX_EVENTS: usize = 3 * MAX_PEOPLE;
+
+/// Embeddings in a row that must contradict a track's identity before it is taken away.
+const CONTRADICTIONS: u32 = 2;
 
 /// What one frame showed.
 #[derive(Debug)]
@@ -257,10 +260,9 @@ impl Pipeline {
                 Err(error) => return Err(error),
             };
             self.counters.embeddings += 1;
-            let owner = self.people.iter().find(|person| person.track == id).and_then(|person| person.identity);
             let gallery = &mut self.gallery;
             self.timing.time(Room::Neighbors, || {
-                self.fusion.push(embedding, id, owner, frame.time(), |previous, row| gallery.retire(previous, row))
+                self.fusion.push(embedding, id, frame.time(), |previous, row| gallery.retire(previous, row))
             })?;
             self.tracks.embedded(id);
             // Cannot fail: nobody is due twice.
@@ -269,15 +271,16 @@ impl Pipeline {
         Ok(asked)
     }
 
-    /// Asks the gallery who the people just embedded are, where that is not settled yet.
+    /// Checks the people just embedded whose identity is settled, and asks the gallery who the others are.
     fn recognise(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         self.gallery.follow(self.fusion.owned());
+        for track in asked {
+            self.confirm(*track);
+        }
         let taken: heapless::Vec<IdentityId, MAX_PEOPLE> = visible_identities(&self.tracks, &self.people).collect();
         let (whose, answers) = {
-            let visible = self.tracks.visible().filter(|track| asked.contains(&track.id));
-            let open = visible
-                .filter(|track| self.people.iter().any(|person| person.track == track.id && person.identity.is_none()));
+            let open = asked.iter().filter(|track| identity_of(&self.people, **track).is_none());
             let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(self.backbone.width()));
             (whose, self.gallery.assign(&queries, &taken, frame.time()))
         };
@@ -285,6 +288,27 @@ impl Pipeline {
             self.settle(*track, &answer, frame);
         }
         self.timing.add(Room::Gallery, start.elapsed());
+    }
+
+    /// Compares the newest rows of `track` with the identity it has. Rows that agree become the identity's. Two in a
+    /// row that contradict it take the identity away: the track has gone over to somebody else where two people met.
+    fn confirm(&mut self, track: TrackId) {
+        let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
+        let Some(identity) = person.identity else { return };
+        let vector = &mut self.queries[..self.backbone.width()];
+        let rows = self.fusion.open_mean(track, vector);
+        let Some(similarity) = self.gallery.similarity(identity, vector).filter(|_| rows > 0) else { return };
+        if !self.gallery.contradicts(similarity) {
+            (person.state, person.similarity) = (State::Known, Some(similarity));
+            self.fusion.claim(track, identity);
+            self.tracks.settle(track, true);
+            return;
+        }
+        (person.state, person.similarity) = (State::Unsure, Some(similarity));
+        if rows >= CONTRADICTIONS {
+            person.identity = None;
+        }
+        self.tracks.settle(track, false);
     }
 
     /// Writes the gallery's answer about `track` into everything that keeps it.
@@ -327,19 +351,24 @@ impl Pipeline {
 
 /// What to ask the gallery about the tracks in `open`: for each that has fused rows, their mean in one of `vectors`.
 fn queries<'a, 'v>(
-    open: impl Iterator<Item = &'a Track>,
+    open: impl Iterator<Item = &'a TrackId>,
     fusion: &Fusion,
     vectors: impl Iterator<Item = &'v mut [f32]>,
 ) -> (heapless::Vec<TrackId, MAX_PEOPLE>, heapless::Vec<Query<'v>, MAX_PEOPLE>) {
     let (mut whose, mut queries) = (heapless::Vec::new(), heapless::Vec::new());
     for (track, embedding) in open.zip(vectors) {
-        if fusion.mean_of(track.id, embedding) {
+        let embeddings = fusion.open_mean(*track, embedding);
+        if embeddings > 0 {
             // Cannot fail: there are no more tracks than places.
-            let _ = whose.push(track.id);
-            let _ = queries.push(Query { embedding, embeddings: track.embeddings });
+            let _ = whose.push(*track);
+            let _ = queries.push(Query { embedding, embeddings });
         }
     }
     (whose, queries)
+}
+
+fn identity_of(people: &[Person], track: TrackId) -> Option<IdentityId> {
+    people.iter().find(|person| person.track == track).and_then(|person| person.identity)
 }
 
 fn visible_identities<'a>(tracks: &'a Tracks, people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {

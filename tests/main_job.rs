@@ -127,6 +127,7 @@ fn who_leaves_and_returns_keeps_the_identity() {
     // From tests/clips/README.md, some frames before leaving and after coming back, where all of the person is seen.
     let walks = [
         ("woman in red", (65, [50.9, 92.8, 22.6, 67.3]), (95, [100.2, 92.2, 23.3, 68.5])),
+        ("man in a black coat", (38, [609.4, 192.0, 30.6, 101.6]), (104, [487.5, 156.0, 35.3, 88.0])),
         ("man in navy", (90, [569.0, 192.1, 41.3, 108.1]), (122, [515.1, 78.1, 25.2, 72.9])),
     ];
     for (who, (left, before), (back, after)) in walks {

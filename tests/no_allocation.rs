@@ -1,5 +1,6 @@
 //! After start, the rooms between embedding and identity ask for no memory.
 #![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and forwards")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
 #[path = "../src/nformer/tests/random_weights.rs"]
 mod random_weights;

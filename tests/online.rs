@@ -1,4 +1,5 @@
 //! The incremental network against the full one: the same bits after every change.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
 #[path = "../src/nformer/tests/random_weights.rs"]
 mod random_weights;
@@ -20,7 +21,7 @@ fn weights(shape: Shape, seed: u64) -> Weights {
 
 /// A whole number below `end`.
 fn below(random: &mut Random, end: usize) -> usize {
-    (((random.value() + 1.0) / 2.0 * end as f32) as usize).min(end - 1)
+    ((f32::midpoint(random.value(), 1.0) * end as f32) as usize).min(end - 1)
 }
 
 /// What embeddings look like.
@@ -338,7 +339,9 @@ fn weights_that_overflow_give_a_refused_row() {
     let shape = Shape { width: 8, heads: 2, layers: 2, feed_forward: 12, agents: 3, mean_weight: 0.0 };
     let mut tensors = random_tensors(shape, 9);
     for (_, values) in tensors.values_mut() {
-        values.iter_mut().for_each(|value| *value *= 1e17);
+        for value in values {
+            *value *= 1e17;
+        }
     }
     for name in ["bn.running_var", "bn.weight"] {
         tensors.get_mut(name).unwrap().1.fill(1.0);

@@ -66,6 +66,7 @@ fn one_person_enters_is_identified_and_keeps_the_number() {
     assert_eq!(states[0], (1, State::Unsure, None), "one embedding is not enough for a new identity");
     assert_eq!(states[1], (2, State::Tracked, None));
     assert_eq!(states[2], (3, State::New, Some(1)));
+    assert_eq!(states[4], (5, State::Known, Some(1)), "the next embedding agrees");
     assert!(states[3..].iter().all(|(_, _, identity)| *identity == Some(1)), "{states:?}");
     let counters = pipeline.counters();
     assert_eq!((counters.frames, counters.refused, pipeline.identities()), (12, 0, 1));
@@ -90,6 +91,23 @@ fn who_was_away_comes_back_as_the_same_and_somebody_else_does_not() {
     }
     assert_eq!(identities, [Some(1), Some(2), Some(1)]);
     assert_eq!(left, 2, "each visit but the last has ended");
+}
+
+#[test]
+fn a_track_that_goes_over_to_somebody_else_gets_another_identity() {
+    let mut settings = settings();
+    settings.tracks.refresh = 4;
+    let (mut pipeline, _) = Pipeline::open(&settings).expect("the shipped models");
+    let (green, white) = (person(GREEN), person(WHITE));
+    let mut story = Vec::new();
+    for number in 0..40 {
+        let pixels = if number < 16 { &green } else { &white };
+        let seen = pipeline.process(&frame(pixels, number)).expect("a frame");
+        let identified = seen.events.iter().filter(|event| event.kind == EventKind::Identified);
+        story.extend(identified.map(|event| (event.track, event.identity)));
+        assert!(seen.events.iter().all(|event| event.kind != EventKind::Left), "one track all the time");
+    }
+    assert_eq!(story, [(1, Some(1)), (1, Some(2))]);
 }
 
 #[test]

@@ -75,6 +75,13 @@ def load_crops(crops: list[Crop], height: int, width: int) -> np.ndarray:
     return np.stack([load_rgb(crop.path, height, width) for crop in crops])
 
 
+def random_train_pictures(shared: Path, count: int, height: int, width: int, seed: int) -> np.ndarray:
+    """`count` training crops drawn at random, `[count, H, W, 3]` u8 RGB."""
+    crops = Market(shared).identities("train")
+    chosen = np.random.default_rng(seed).choice(len(crops), count, replace=False)
+    return load_crops([crops[index] for index in chosen], height, width)
+
+
 def normalise(pictures: np.ndarray) -> np.ndarray:
     """`[n, H, W, 3]` u8 RGB -> `[n, 3, H, W]` float32 network input."""
     scaled = (pictures.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)

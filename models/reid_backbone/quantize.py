@@ -3,7 +3,7 @@
 Activations are u8, weights s8 per output channel. The embedding itself stays float: its directions are what
 retrieval compares, and dequantising 256 numbers costs nothing.
 
-    python quantize.py --shared ../shared --model out/mobilenetv2_reid_f32.onnx --out mobilenetv2_reid_int8.onnx
+    python quantize.py --shared ../shared --model out/rounded.onnx --out mobilenetv2_reid_int8.onnx
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from data import Market, load_crops, normalise
+from data import normalise, random_train_pictures
 
 # The pool is left out: ONNX Runtime would give its output the scale of its input, though averages spread far less.
 QUANTISED = ["Conv", "Add", "Clip", "Gemm"]
@@ -41,13 +41,6 @@ class CropReader(CalibrationDataReader):
         return next(self._inputs, None)
 
 
-def calibration_pictures(shared: Path, count: int, height: int, width: int, seed: int) -> np.ndarray:
-    """`count` training crops drawn at random, `[count, H, W, 3]` u8."""
-    crops = Market(shared).identities("train")
-    chosen = np.random.default_rng(seed).choice(len(crops), count, replace=False)
-    return load_crops([crops[index] for index in chosen], height, width)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
@@ -59,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
 
     _, _, height, width = (axis.dim_value for axis in onnx.load(args.model).graph.input[0].type.tensor_type.shape.dim)
-    pictures = calibration_pictures(args.shared, args.crops, height, width, args.seed)
+    pictures = random_train_pictures(args.shared, args.crops, height, width, args.seed)
     method, extra = METHODS[args.method]
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -76,12 +69,12 @@ def main() -> None:
             calibrate_method=method,
             extra_options={"WeightSymmetric": True, **extra},
         )
-    leave_output_float(args.out)
+    tidy(args.out)
     print(f"{args.out}: {args.out.stat().st_size} bytes, sha256 {hashlib.sha256(args.out.read_bytes()).hexdigest()}")
 
 
-def leave_output_float(path: Path) -> None:
-    """Removes the QuantizeLinear/DequantizeLinear pair behind the last Gemm, if the quantiser put one there."""
+def tidy(path: Path) -> None:
+    """Leaves the embedding float, and in the file only what the graph needs."""
     model = onnx.load(path)
     graph = model.graph
     makers = {name: node for node in graph.node for name in node.output}
@@ -91,12 +84,12 @@ def leave_output_float(path: Path) -> None:
         makers[quantize.input[0]].output[0] = "embedding"
         graph.node.remove(last)
         graph.node.remove(quantize)
-        used = {name for node in graph.node for name in node.input}
-        unused = [tensor for tensor in graph.initializer if tensor.name not in used]
-        for tensor in unused:
-            graph.initializer.remove(tensor)
-    # Value infos only repeat what shape inference finds again, and name machine-made tensors.
-    del graph.value_info[:]
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    opset = next(opset.version for opset in model.opset_import if not opset.domain)
+    del graph.initializer[:], graph.value_info[:], model.opset_import[:]
+    graph.initializer.extend(kept)
+    model.opset_import.append(onnx.helper.make_opsetid("", opset))
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 

@@ -28,7 +28,7 @@ pub(crate) struct MemoryArgs {
 }
 
 /// Prints the memory plan, then runs the main job over the source (without reports) and prints what it really took.
-pub(crate) fn memory(args: MemoryArgs) -> Result<ExitCode> {
+pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
     let before = resident_mb()?;

@@ -45,7 +45,7 @@ fn a_grey_answer_is_put_off_with_its_candidates_until_patience_ends() {
     ask(&mut gallery, &[vector(0, 0.0)], 0);
     // cos = 1 / sqrt(1 + 0.9^2) = 0.743: inside 0.7 +- 0.08.
     let grey = vector(0, 0.9);
-    let answer = ask(&mut gallery, &[grey.clone()], 1);
+    let answer = ask(&mut gallery, std::slice::from_ref(&grey), 1);
     let Assignment::Unsure { candidates } = &answer[0] else { panic!("{answer:?}") };
     assert_eq!(candidates.len(), 1);
     assert_eq!(candidates[0].id, IdentityId(1));
@@ -92,7 +92,11 @@ fn a_prototype_follows_the_rows_and_keeps_what_left() {
     ask(&mut gallery, &[vector(0, 0.0)], 0);
     let moved = vector(4, 0.0);
     gallery.follow([(IdentityId(1), moved.as_slice())].into_iter());
-    assert_eq!(known(&ask(&mut gallery, &[moved.clone()], 1)[0]), Some(1), "the row moved, the prototype with it");
+    assert_eq!(
+        known(&ask(&mut gallery, std::slice::from_ref(&moved), 1)[0]),
+        Some(1),
+        "the row moved, the prototype with it"
+    );
 
     gallery.retire(IdentityId(1), &moved);
     gallery.follow(std::iter::empty());

@@ -56,6 +56,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "exact at the ends of the range")]
     fn extremes() {
         assert_eq!(dot(&[], &[]).to_bits(), 0);
         assert_eq!(dot(&[1e20; 33], &[1e20; 33]), f32::INFINITY);

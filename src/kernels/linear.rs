@@ -5,11 +5,16 @@ use super::{LANES, mul_add};
 /// Rows that share one pass over the weights: their sums (and one panel row) fill the vector registers.
 const ROWS: usize = if cfg!(any(target_feature = "avx", target_arch = "aarch64")) { 4 } else { 2 };
 
+/// Inputs summed on their own before they join the next larger sum: three levels of short sums lose less to rounding than
+/// one long one.
+const SHORT: usize = 16;
+const LONG: usize = 8 * SHORT;
+
 /// `y = x W^T + b` with constant weights, `[rows, in]` x `[out, in]` -> `[rows, out]`.
 ///
 /// The weights lie in panels of 16 outputs, `[out / 16, in, 16]`, the last one filled up with zeros: one step along
 /// the inputs reads 16 neighbouring weights and uses them for several rows at once. Each output is summed over the
-/// inputs in blocks of 64, always in the same order, so a row's result is the same bits whatever rows are beside it.
+/// inputs in the same order always, so a row's result is the same bits whatever rows are beside it.
 #[derive(Clone, Debug)]
 pub struct Linear {
     inputs: usize,
@@ -87,28 +92,38 @@ fn tile<'a, 'y, const COUNT: usize>(
     rows: &mut impl Iterator<Item = &'a [f32]>,
     results: &mut impl Iterator<Item = &'y mut [f32]>,
 ) {
-    const BLOCK: usize = 64;
     let x: [&[f32]; COUNT] = std::array::from_fn(|_| rows.next().unwrap_or_default());
     let mut totals = [*bias; COUNT];
-    for (number, weights) in panel.chunks(BLOCK).enumerate() {
-        let x: [&[f32]; COUNT] = std::array::from_fn(|row| &x[row][number * BLOCK..][..weights.len()]);
-        let mut sums = [[0.0; LANES]; COUNT];
-        for (at, weights) in weights.iter().enumerate() {
-            for row in 0..COUNT {
-                let value = x[row][at];
-                for lane in 0..LANES {
-                    sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
+    for (number, block) in panel.chunks(LONG).enumerate() {
+        let x = x.map(|row| &row[number * LONG..][..block.len()]);
+        let mut middle = [[0.0; LANES]; COUNT];
+        for (number, block) in block.chunks(SHORT).enumerate() {
+            let x = x.map(|row| &row[number * SHORT..][..block.len()]);
+            let mut sums = [[0.0; LANES]; COUNT];
+            for (at, weights) in block.iter().enumerate() {
+                for row in 0..COUNT {
+                    let value = x[row][at];
+                    for lane in 0..LANES {
+                        sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
+                    }
                 }
             }
+            add(&mut middle, &sums);
         }
-        for (totals, sums) in totals.iter_mut().zip(&sums) {
-            for (total, sum) in totals.iter_mut().zip(sums) {
-                *total += sum;
-            }
-        }
+        add(&mut totals, &middle);
     }
+    // The totals first: a result must not be taken for which there is none.
     for (total, result) in totals.iter().zip(results) {
         result.copy_from_slice(&total[..result.len()]);
+    }
+}
+
+#[inline]
+fn add<const COUNT: usize>(totals: &mut [[f32; LANES]; COUNT], sums: &[[f32; LANES]; COUNT]) {
+    for (totals, sums) in totals.iter_mut().zip(sums) {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total += sum;
+        }
     }
 }
 
@@ -119,14 +134,14 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Every remainder of rows, inputs and outputs. Tolerance: the inputs are at most 130 products below 1.
+        /// Every remainder of rows, inputs and outputs. Tolerance: the inputs are at most 300 products below 1.
         #[test]
         fn linear_equals_its_plain_twin(
-            rows in 0..=2 * ROWS + 1, inputs in 1..=130_usize, outputs in 1..=2 * LANES + 1, seed in any::<u64>()
+            rows in 0..=2 * ROWS + 1, inputs in 1..=300_usize, outputs in 1..=2 * LANES + 1, seed in any::<u64>()
         ) {
             let x = reference::matrix(rows, inputs, seed);
-            let weight = reference::matrix(outputs, inputs, seed ^ 1234);
-            let bias = reference::matrix(1, outputs, seed ^ 99);
+            let weight = reference::matrix(outputs, inputs, !seed);
+            let bias = reference::matrix(1, outputs, seed.rotate_left(7));
             let mut y = vec![f32::NAN; rows * outputs];
             let linear = Linear::new(&weight, &bias, inputs);
             linear.apply(&x, &mut y);

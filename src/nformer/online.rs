@@ -231,7 +231,9 @@ impl Online {
             }
             changed.spread(nearest);
             if at == 0 {
-                relinked.iter().for_each(|row| changed.insert(*row));
+                for row in relinked.iter() {
+                    changed.insert(*row);
+                }
             }
             if at == last {
                 break;

@@ -38,7 +38,7 @@ pub(super) fn broken(path: &Path, reason: &str) -> Error {
 /// The tensors and metadata of one file.
 pub(super) struct Tensors<'a> {
     path: &'a Path,
-    tensors: SafeTensors<'a>,
+    content: SafeTensors<'a>,
     metadata: Metadata,
     unread: BTreeSet<String>,
 }
@@ -48,9 +48,9 @@ impl<'a> Tensors<'a> {
     pub(super) fn parse(bytes: &'a [u8], path: &'a Path) -> Result<Self> {
         let failed = |reason: &dyn std::fmt::Display| broken(path, &format!("not a safetensors file ({reason})"));
         let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|reason| failed(&reason))?;
-        let tensors = SafeTensors::deserialize(bytes).map_err(|reason| failed(&reason))?;
-        let unread = tensors.names().into_iter().map(String::from).collect();
-        Ok(Self { path, tensors, metadata, unread })
+        let content = SafeTensors::deserialize(bytes).map_err(|reason| failed(&reason))?;
+        let unread = content.names().into_iter().map(String::from).collect();
+        Ok(Self { path, content, metadata, unread })
     }
 
     /// The file.
@@ -89,7 +89,7 @@ impl<'a> Tensors<'a> {
     }
 
     fn values(&mut self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<impl Iterator<Item = [u8; 4]> + use<'a>> {
-        let view = self.tensors.tensor(name).map_err(|_| broken(self.path, &format!("tensor `{name}` is missing")))?;
+        let view = self.content.tensor(name).map_err(|_| broken(self.path, &format!("tensor `{name}` is missing")))?;
         if view.dtype() != dtype || view.shape() != shape {
             let found = format!("{:?} {:?}", view.dtype(), view.shape());
             return Err(self.mismatch(&format!("tensor `{name}`"), &format!("{dtype:?} {shape:?}"), &found));

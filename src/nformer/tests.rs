@@ -2,7 +2,7 @@
 
 mod dense;
 mod files;
-mod random_weights;
+pub(crate) mod random_weights;
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use dense::Chosen;
-use random_weights::{Random, Shape, random_tensors, to_bytes};
+use random_weights::{Random, Shape, Tensors, random_tensors, to_bytes};
 
 const SMALL: Shape = Shape { width: 8, heads: 2, layers: 2, feed_forward: 12, agents: 3, mean_weight: 0.0 };
 
@@ -72,8 +72,20 @@ fn case() -> impl Strategy<Value = Case> {
     )
 }
 
-/// The largest difference to the formulas anywhere: layers, output and final rows.
-fn compare(case: &Case, given: bool) -> f64 {
+/// The same weights, each a rounding of `f32` away.
+fn shaken(tensors: &Tensors, seed: u64) -> Tensors {
+    let mut random = Random::new(seed);
+    let mut shaken = tensors.clone();
+    for value in shaken.values_mut().flat_map(|(_, values)| values) {
+        *value *= 1.0 + f32::EPSILON * random.value().signum();
+    }
+    shaken
+}
+
+/// The largest difference to the formulas anywhere: layers, output and final rows. Nothing where the formulas
+/// themselves move too much with the last bit of their weights (a layer norm of nearly equal values, say): no
+/// implementation in `f32` can be held to them there.
+fn compare(case: &Case, given: bool) -> Option<f64> {
     let shape = if given { Shape { agents: 0, ..case.shape } } else { case.shape };
     let tensors = random_tensors(shape, case.seed);
     let bytes = to_bytes(&tensors, &[("heads", &shape.heads.to_string())]);
@@ -96,6 +108,10 @@ fn compare(case: &Case, given: bool) -> f64 {
     let (landmarks, reference) =
         if given { (Landmarks::Rows(&indices), Chosen::Rows(&chosen)) } else { (Landmarks::Agents, Chosen::Agents) };
     let expected = dense::forward(&tensors, shape, &rows, case.k, &reference);
+    let moved = dense::forward(&shaken(&tensors, case.seed), shape, &rows, case.k, &reference);
+    if expected.largest_difference(&moved) > 5e-6 {
+        return None;
+    }
 
     let mut worst = 0.0_f64;
     let mut nformer = NFormer::new(weights, case.rows + 2).unwrap();
@@ -114,7 +130,7 @@ fn compare(case: &Case, given: bool) -> f64 {
         let last = fused.final_row(row, &mut last).unwrap();
         worst = worst.max(largest_difference(last.as_slice(), std::slice::from_ref(&expected.last[row])));
     }
-    worst
+    Some(worst)
 }
 
 proptest! {
@@ -124,14 +140,16 @@ proptest! {
     #[test]
     fn given_rows_equal_the_dense_formulas(case in case()) {
         let difference = compare(&case, true);
-        prop_assert!(difference < 1e-4, "{difference}");
+        prop_assume!(difference.is_some());
+        prop_assert!(difference < Some(1e-4), "{difference:?}");
     }
 
     /// The formulas do not fold the agents into the projections: this proves that folding is exact.
     #[test]
     fn folded_agents_equal_the_dense_formulas(case in case()) {
         let difference = compare(&case, false);
-        prop_assert!(difference < 1e-4, "{difference}");
+        prop_assume!(difference.is_some());
+        prop_assert!(difference < Some(1e-4), "{difference:?}");
     }
 }
 
@@ -219,7 +237,9 @@ fn a_final_row_needs_a_row_and_room() {
 fn weights_that_overflow_give_a_refused_row() {
     let mut tensors = random_tensors(SMALL, 9);
     for (_, values) in tensors.values_mut() {
-        values.iter_mut().for_each(|value| *value *= 1e17);
+        for value in values {
+            *value *= 1e17;
+        }
     }
     for name in ["bn.running_var", "bn.weight"] {
         tensors.get_mut(name).unwrap().1.fill(1.0);

@@ -37,14 +37,13 @@ impl Fusion {
         })
     }
 
-    /// Stores one embedding of `track`, which belongs to `owner` if that is known already.
+    /// Stores one embedding of `track`; whose it is, [`Fusion::claim`] says later.
     ///
     /// Tells `evicted` whose row had to make room, with its last fused value `[D]`.
     pub(super) fn push(
         &mut self,
         embedding: Embedding<'_>,
         track: TrackId,
-        owner: Option<IdentityId>,
         time: Duration,
         evicted: impl FnOnce(IdentityId, &[f32]),
     ) -> Result<()> {
@@ -56,7 +55,7 @@ impl Fusion {
                 evicted(previous, fused);
             }
         }
-        self.owners[slot] = owner;
+        self.owners[slot] = None;
         self.online.replace(slot, embedding)
     }
 
@@ -77,27 +76,34 @@ impl Fusion {
         rows.filter_map(|(slot, owner)| Some(((*owner)?, self.online.last_fused(slot)?)))
     }
 
-    /// Notes that all rows of `track` are of `owner`.
+    /// Notes that the rows of `track` that nobody owns yet are of `owner`.
     pub(super) fn claim(&mut self, track: TrackId, owner: IdentityId) {
-        for (tag, place) in self.buffer.tags().iter().zip(&mut self.owners) {
-            if tag.track == track {
-                *place = Some(owner);
+        for slot in 0..self.buffer.len() {
+            if self.is_open(slot, track) {
+                self.owners[slot] = Some(owner);
             }
         }
     }
 
-    /// Writes the L2-normalised mean of the fused rows of `track`, one of those asked for, into `mean`, `[D]`; false
-    /// if it has none.
-    pub(super) fn mean_of(&self, track: TrackId, mean: &mut [f32]) -> bool {
+    /// Writes the L2-normalised mean of the fused rows of `track` that nobody owns yet into `mean`, `[D]`; returns how
+    /// many there are. The track is one of those that were asked for last.
+    pub(super) fn open_mean(&self, track: TrackId, mean: &mut [f32]) -> u32 {
         mean.fill(0.0);
-        for (slot, tag) in self.buffer.tags().iter().enumerate() {
-            if tag.track == track
+        let mut count = 0;
+        for slot in 0..self.buffer.len() {
+            if self.is_open(slot, track)
                 && let Some(row) = self.online.last_fused(slot)
             {
                 mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                count += 1;
             }
         }
-        Embedding::normalise(mean).is_ok()
+        if Embedding::normalise(mean).is_ok() { count } else { 0 }
+    }
+
+    /// Whether the row in `slot` is of `track` and nobody's yet.
+    fn is_open(&self, slot: usize, track: TrackId) -> bool {
+        self.owners[slot].is_none() && self.buffer.tag(slot).is_some_and(|tag| tag.track == track)
     }
 
     /// Rows that had to make room since the start.
@@ -116,3 +122,6 @@ impl Fusion {
         (self.buffer.bytes() + size_of_val(&*self.owners), online.weights + online.scratch)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -92,6 +92,11 @@ pub const KEYS: &[Key] = &[
         "RATIO",
         "Least width of a box at a side of the frame, as a share of its height [default: 0.3]",
     ),
+    key(
+        "crop.max_aspect_at_end",
+        "RATIO",
+        "Largest width of a box at the top or bottom of the frame, as a share of its height [default: 0.65]",
+    ),
     text(
         "neighbors.eviction",
         "POLICY",
@@ -101,6 +106,7 @@ pub const KEYS: &[Key] = &[
     key("gallery.similarity", "COSINE", "Similarity to a prototype from which a person is known"),
     key("gallery.margin", "COSINE", "Least lead over the next best identity"),
     key("gallery.band", "COSINE", "Half width of the band around the similarity in which the answer is put off"),
+    key("gallery.contradiction", "COSINE", "Similarity below which a track's own identity is doubted"),
     key("gallery.patience", "N", "Embeddings of a track after which the answer is put off no longer"),
     key("gallery.min_embeddings", "N", "Embeddings of a track before it may become a new identity"),
     key("gallery.ttl_s", "S", "Identities not seen for this long are forgotten [default: 86400]"),

@@ -12,12 +12,12 @@ use crate::kernels::{dot, top_k};
 /// kept: with the spare places they would hardly ever be read, and at 2048 rows they would take 16 MB.
 #[derive(Clone, Debug)]
 pub(super) struct Nearest {
-    /// Places of a list in `nearest` and `similarity`, and of a set in `mutual`.
+    /// Places of a list in `lists` and `similarity`, and of a set in `mutual`.
     places: usize,
     mutual_places: usize,
     /// Rows held.
     count: usize,
-    nearest: Vec<u32>,
+    lists: Vec<u32>,
     similarity: Vec<f32>,
     lengths: Vec<u32>,
     mutual: Vec<u32>,
@@ -40,7 +40,7 @@ impl Nearest {
             places,
             mutual_places: max_k,
             count: 0,
-            nearest: vec![0; max_rows * places],
+            lists: vec![0; max_rows * places],
             similarity: vec![0.0; max_rows * places],
             lengths: vec![0; max_rows],
             mutual: vec![0; max_rows * max_k],
@@ -76,8 +76,8 @@ impl Nearest {
                 self.rebuilt += 1;
             }
         }
-        let (nearest, lengths, places) = (&self.nearest, &self.lengths, self.places);
-        let nearest = |row: u32| &nearest[row as usize * places..][..k.min(lengths[row as usize] as usize)];
+        let (lists, lengths, places) = (&self.lists, &self.lengths, self.places);
+        let nearest = |row: u32| &lists[row as usize * places..][..k.min(lengths[row as usize] as usize)];
         for row in 0..self.count {
             if !std::mem::take(&mut self.touched[row]) {
                 continue;
@@ -115,7 +115,7 @@ impl Nearest {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let numbers = [&self.nearest, &self.lengths, &self.mutual, &self.mutual_counts, &self.found];
+        let numbers = [&self.lists, &self.lengths, &self.mutual, &self.mutual_counts, &self.found];
         let floats = [&self.similarity, &self.scores];
         numbers.map(|part| size_of_val(part.as_slice())).iter().sum::<usize>()
             + floats.map(|part| size_of_val(part.as_slice())).iter().sum::<usize>()
@@ -131,8 +131,8 @@ impl Nearest {
         let itself = std::mem::replace(&mut self.scores[row], f32::INFINITY);
         self.touch(row, k);
         let span = row * self.places..(row + 1) * self.places;
-        let length = top_k(&self.scores[..self.count], &mut self.nearest[span.clone()]);
-        for (similarity, other) in self.similarity[span.clone()].iter_mut().zip(&self.nearest[span]).take(length) {
+        let length = top_k(&self.scores[..self.count], &mut self.lists[span.clone()]);
+        for (similarity, other) in self.similarity[span.clone()].iter_mut().zip(&self.lists[span]).take(length) {
             *similarity = self.scores[*other as usize];
         }
         self.lengths[row] = length as u32;
@@ -145,7 +145,7 @@ impl Nearest {
         let score = self.scores[row];
         let start = row * self.places;
         let length = self.lengths[row] as usize;
-        let list = &self.nearest[start..start + length];
+        let list = &self.lists[start..start + length];
         let old = list.iter().position(|other| *other == slot);
         let rest = length - usize::from(old.is_some());
         let before = |(other, similarity): (&u32, &f32)| {
@@ -169,7 +169,7 @@ impl Nearest {
         if let Some(new) = new {
             length = (rest + 1).min(self.places);
             self.open_gap(start + new, start + length);
-            (self.nearest[start + new], self.similarity[start + new]) = (slot, score);
+            (self.lists[start + new], self.similarity[start + new]) = (slot, score);
         }
         self.lengths[row] = length as u32;
         if matters {
@@ -178,19 +178,19 @@ impl Nearest {
     }
 
     fn close_gap(&mut self, gap: usize, end: usize) {
-        self.nearest.copy_within(gap + 1..end, gap);
+        self.lists.copy_within(gap + 1..end, gap);
         self.similarity.copy_within(gap + 1..end, gap);
     }
 
     fn open_gap(&mut self, gap: usize, end: usize) {
-        self.nearest.copy_within(gap..end - 1, gap + 1);
+        self.lists.copy_within(gap..end - 1, gap + 1);
         self.similarity.copy_within(gap..end - 1, gap + 1);
     }
 
     /// Whoever is among the nearest k of `row`, itself included, may gain or lose a reciprocal neighbour.
     fn touch(&mut self, row: usize, k: usize) {
         let length = k.min(self.lengths[row] as usize);
-        for other in &self.nearest[row * self.places..][..length] {
+        for other in &self.lists[row * self.places..][..length] {
             self.touched[*other as usize] = true;
         }
         self.touched[row] = true;

@@ -17,6 +17,16 @@ pub(super) struct Outcome {
     pub(super) mutual: Vec<Vec<bool>>,
 }
 
+impl Outcome {
+    pub(super) fn largest_difference(&self, other: &Self) -> f64 {
+        let values = |outcome: &Self| -> Vec<f64> {
+            let Outcome { layers, output, last, .. } = outcome;
+            layers.iter().flatten().chain(output).chain(last).flatten().copied().collect()
+        };
+        values(self).iter().zip(values(other)).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    }
+}
+
 pub(super) fn forward(tensors: &Tensors, shape: Shape, input: &[f32], k: usize, landmarks: &Chosen<'_>) -> Outcome {
     let network = Network { tensors, shape };
     let input: Matrix = input.chunks(shape.width).map(|row| row.iter().copied().map(f64::from).collect()).collect();

@@ -202,6 +202,38 @@ fn fuse_writes_what_the_network_computes() {
     assert_eq!(fuse(&weights_file, &case, &out, Some(2)).unwrap().top_k, 2);
 }
 
+/// Landmarks of the input go before the agents of the weights.
+#[test]
+fn fuse_takes_the_landmark_rows_of_the_input() {
+    let rows = grid_rows(9, 8, 2);
+    let with_landmarks = |indices: [i32; 4]| {
+        let mut tensors = input(rows.clone(), 8);
+        // The helper writes floats: the same bits under another type.
+        let bits = indices.map(|index| f32::from_bits(index as u32)).to_vec();
+        tensors.insert("landmarks".into(), (vec![2, 2], bits));
+        let (folder, paths) = folder(true, &tensors, &[("top_k", "4")]);
+        let mut bytes = std::fs::read(&paths[1]).unwrap();
+        let entry = br#""landmarks":{"dtype":""#;
+        let at = bytes.windows(entry.len()).position(|window| window == entry).unwrap() + entry.len();
+        bytes[at] = b'I';
+        std::fs::write(&paths[1], bytes).unwrap();
+        (folder, paths)
+    };
+    let (_folder, [weights_file, case, out]) = with_landmarks([0, 3, 8, 1]);
+    assert!(!fuse(&weights_file, &case, &out, None).unwrap().agents);
+    let mut nformer = NFormer::new(weights(SMALL, 7).without_agents(), 9).unwrap();
+    let fused = nformer.forward(&rows, 4, Landmarks::Rows(&[0, 3, 8, 1])).unwrap();
+    let expected: Vec<u8> = fused.rows().iter().flat_map(|value| value.to_le_bytes()).collect();
+    let written = std::fs::read(&out).unwrap();
+    let written = safetensors::SafeTensors::deserialize(&written).unwrap();
+    assert_eq!(written.tensor("output").unwrap().data(), expected);
+
+    for (bad, said) in [([0, -1, 2, 3], "index -1"), ([0, 1, 2, 9], "index 9")] {
+        let (_folder, [weights_file, case, out]) = with_landmarks(bad);
+        assert!(fuse(&weights_file, &case, &out, None).unwrap_err().to_string().contains(said));
+    }
+}
+
 #[test]
 fn fuse_says_what_is_missing() {
     let said = |agents, tensors: &Tensors, metadata: &[(&str, &str)]| {
