@@ -357,7 +357,7 @@ fn weights_that_overflow_give_a_refused_row() {
 
 /// Rows are computed from stored inputs, so a million changes leave no trace.
 #[test]
-#[ignore = "takes minutes: cargo test --test online a_million -- --ignored"]
+#[ignore = "a million pushes are too many for each run: cargo test --test online a_million -- --ignored"]
 fn a_million_changes_do_not_drift() {
     const ROWS: usize = 24;
     for (layers, rows) in [(1, Rows::Grid), (3, Rows::Clusters(0.5))] {
