@@ -9,8 +9,9 @@ use crate::detector::BBox;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Region};
 
-/// A box that ends nearer to the border of the frame than this, in pixels, may be cut off there.
-const AT_BORDER: f32 = 2.0;
+/// A box that ends nearer to the border of the frame than this share of its side may be cut off there: a detector is
+/// not exact to the pixel.
+const AT_BORDER: f32 = 0.01;
 
 /// Settings of cutting people out.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -76,7 +77,10 @@ impl CropSettings {
     /// Whether `seen`, inside a frame of the given sides, ends at the border in a shape that no whole person has. What
     /// fills the frame from side to side or from top to bottom is not cut off.
     fn is_cut_off(&self, seen: &BBox, sides: (f32, f32)) -> bool {
-        let touches = |start: f32, length: f32, side: f32| (start < AT_BORDER) != (side - (start + length) < AT_BORDER);
+        let touches = |start: f32, length: f32, side: f32| {
+            let near = AT_BORDER * side;
+            (start < near) != (side - (start + length) < near)
+        };
         let half = touches(seen.x, seen.width, sides.0) && seen.width < self.min_aspect_at_side * seen.height;
         let bust = touches(seen.y, seen.height, sides.1) && seen.width > self.max_aspect_at_end * seen.height;
         half || bust

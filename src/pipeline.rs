@@ -14,7 +14,7 @@ use crate::crop::CropSettings;
 use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::gallery::{Assignment, Gallery, IdentityId, Query};
+use crate::gallery::{Assignment, Gallery, IdentityId, Merge, Query};
 use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
@@ -25,8 +25,8 @@ use timing::Timing;
 
 pub use assembly::Models;
 
-/// Events of one frame at most: everybody leaves, everybody enters, everybody is identified.
-const MAX_EVENTS: usize = 3 * MAX_PEOPLE;
+/// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.
+const MAX_EVENTS: usize = 3 * MAX_PEOPLE + 1;
 
 /// Embeddings in a row that must contradict a track's identity before it is taken away.
 const CONTRADICTIONS: u32 = 2;
@@ -217,7 +217,7 @@ impl Pipeline {
         }
         self.part_doubles();
         let seen = visible_identities(&self.tracks, &self.people);
-        self.gallery.expire(frame.time(), seen);
+        self.gallery.see(frame.time(), seen);
     }
 
     /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no
@@ -287,7 +287,24 @@ impl Pipeline {
         for (track, answer) in whose.iter().zip(answers) {
             self.settle(*track, &answer, frame);
         }
+        self.merge(asked, frame);
         self.timing.add(Room::Gallery, start.elapsed());
+    }
+
+    /// Makes one of two identities that turned out to be one person, everywhere.
+    fn merge(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
+        let changed = asked.iter().filter_map(|track| identity_of(&self.people, *track));
+        let Some(Merge { kept, gone }) = self.gallery.merge(changed) else { return };
+        self.fusion.rename(gone, kept);
+        for person in &mut self.people {
+            if person.identity == Some(gone) {
+                person.identity = Some(kept);
+            }
+        }
+        let Some(track) = asked.iter().find(|track| identity_of(&self.people, **track) == Some(kept)) else { return };
+        let merged = event(EventKind::Merged, *track, Some(kept), frame);
+        // Cannot fail: MAX_EVENTS holds it.
+        let _ = self.events.push(Event { other: Some(gone.0), ..merged });
     }
 
     /// Compares the newest rows of `track` with the identity it has. Rows that agree become the identity's. Two in a

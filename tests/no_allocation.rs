@@ -125,8 +125,9 @@ fn ten_thousand_frames_in_the_gallery_allocate_nothing() {
             let now = Duration::from_millis(frame * 100);
             row.fill_with(|| random.value());
             let embedding = Embedding::normalise(&mut row).unwrap().as_slice();
-            gallery.expire(now, last.into_iter());
+            gallery.see(now, last.into_iter());
             gallery.follow(last.into_iter().map(|id| (id, embedding)));
+            gallery.merge(last.into_iter());
             let answers = gallery.assign(&[Query { embedding, embeddings: 5 }; 3], &[], now);
             for answer in &answers {
                 if let Assignment::New { id } = answer {

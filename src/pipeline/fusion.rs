@@ -85,6 +85,13 @@ impl Fusion {
         }
     }
 
+    /// Gives the rows of `gone` to `kept`.
+    pub(super) fn rename(&mut self, gone: IdentityId, kept: IdentityId) {
+        for owner in self.owners.iter_mut().filter(|owner| **owner == Some(gone)) {
+            *owner = Some(kept);
+        }
+    }
+
     /// Writes the L2-normalised mean of the fused rows of `track` that nobody owns yet into `mean`, `[D]`; returns how
     /// many there are. The track is one of those that were asked for last.
     pub(super) fn open_mean(&self, track: TrackId, mean: &mut [f32]) -> u32 {
