@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::detector::BBox;
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 use crate::frame::{Frame, Region};
 
 /// A box that ends nearer to the border of the frame than this share of its side may be cut off there: a detector is
@@ -41,19 +41,13 @@ impl CropSettings {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] for the first one out of range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) for the first one out of range.
     pub fn validate(&self) -> Result<()> {
-        let within = |key, value: f32, least: f32, most: f32| {
-            if (least..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
-        };
-        within("crop.margin", self.margin, 0.0, 0.5)?;
-        within("crop.min_height", self.min_height, 0.0, 4096.0)?;
-        within("crop.min_width", self.min_width, 0.0, 4096.0)?;
-        within("crop.min_aspect_at_side", self.min_aspect_at_side, 0.0, 1.0)?;
-        within("crop.max_aspect_at_end", self.max_aspect_at_end, 0.2, 10.0)
+        in_range("crop.margin", self.margin, 0.0, 0.5)?;
+        in_range("crop.min_height", self.min_height, 0.0, 4096.0)?;
+        in_range("crop.min_width", self.min_width, 0.0, 4096.0)?;
+        in_range("crop.min_aspect_at_side", self.min_aspect_at_side, 0.0, 1.0)?;
+        in_range("crop.max_aspect_at_end", self.max_aspect_at_end, 0.2, 10.0)
     }
 
     /// The part of `frame` that shows the person in `bbox`, with the margin. None if the box, as far as it lies

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 
 /// When a person counts as known, and how long the gallery remembers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -46,32 +46,15 @@ impl GallerySettings {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] naming the first key out of range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key out of range.
     pub fn validate(&self) -> Result<()> {
-        let ranges = [
-            ("gallery.similarity", self.similarity, -1.0, 1.0),
-            ("gallery.margin", self.margin, 0.0, 2.0),
-            ("gallery.band", self.band, 0.0, 1.0),
-            ("gallery.contradiction", self.contradiction, -1.0, 1.0),
-            ("gallery.merge", self.merge, -1.0, 1.0),
-        ];
-        for (key, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
-                return Err(Error::BadSetting { key, expected: format!("{low} to {high}"), found: value.to_string() });
-            }
-        }
-        for (key, value) in [("gallery.patience", self.patience), ("gallery.min_embeddings", self.min_embeddings)] {
-            if value == 0 {
-                return Err(Error::BadSetting { key, expected: "1 or more".into(), found: "0".into() });
-            }
-        }
-        if self.ttl_s == 0 {
-            return Err(Error::BadSetting {
-                key: "gallery.ttl_s",
-                expected: "1 or more seconds".into(),
-                found: "0".into(),
-            });
-        }
-        Ok(())
+        in_range("gallery.similarity", self.similarity, -1.0, 1.0)?;
+        in_range("gallery.margin", self.margin, 0.0, 2.0)?;
+        in_range("gallery.band", self.band, 0.0, 1.0)?;
+        in_range("gallery.contradiction", self.contradiction, -1.0, 1.0)?;
+        in_range("gallery.merge", self.merge, -1.0, 1.0)?;
+        in_range("gallery.patience", self.patience, 1, 1_000_000)?;
+        in_range("gallery.min_embeddings", self.min_embeddings, 1, 1_000_000)?;
+        in_range("gallery.ttl_s", self.ttl_s, 1, u64::from(u32::MAX))
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 use crate::size::MAX_TOP_K;
 
 /// How embeddings are fused.
@@ -17,16 +17,9 @@ impl NFormerSettings {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] for the first one out of range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) for the first one out of range.
     pub fn validate(&self) -> Result<()> {
-        match self.top_k {
-            Some(top_k) if !(1..=MAX_TOP_K).contains(&top_k) => Err(Error::BadSetting {
-                key: "nformer.top_k",
-                expected: format!("1 to {MAX_TOP_K}"),
-                found: top_k.to_string(),
-            }),
-            _ => Ok(()),
-        }
+        self.top_k.map_or(Ok(()), |top_k| in_range("nformer.top_k", top_k, 1, MAX_TOP_K))
     }
 }
 
