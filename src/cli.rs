@@ -98,12 +98,12 @@ pub(crate) fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(&args),
         Command::Listen(args) => listen::listen(&args),
-        Command::Devices => devices::devices(),
-        Command::Memory(args) => memory::memory(args),
+        Command::Devices => Ok(devices::devices()),
+        Command::Memory(args) => memory::memory(&args),
         Command::Models(args) => models::models(&args),
-        Command::Doctor(args) => doctor::doctor(args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Fuse(args) => fuse::fuse(&args),
     }
 }

@@ -6,11 +6,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::detector::BBox;
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 use crate::frame::{Frame, Region};
 
-/// A box that ends nearer to the border of the frame than this, in pixels, may be cut off there.
-const AT_BORDER: f32 = 2.0;
+/// A box that ends nearer to the border of the frame than this share of its side may be cut off there: a detector is
+/// not exact to the pixel.
+const AT_BORDER: f32 = 0.01;
 
 /// Settings of cutting people out.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -40,19 +41,13 @@ impl CropSettings {
     /// Checks every value.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] for the first one out of range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) for the first one out of range.
     pub fn validate(&self) -> Result<()> {
-        let within = |key, value: f32, least: f32, most: f32| {
-            if (least..=most).contains(&value) {
-                return Ok(());
-            }
-            Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
-        };
-        within("crop.margin", self.margin, 0.0, 0.5)?;
-        within("crop.min_height", self.min_height, 0.0, 4096.0)?;
-        within("crop.min_width", self.min_width, 0.0, 4096.0)?;
-        within("crop.min_aspect_at_side", self.min_aspect_at_side, 0.0, 1.0)?;
-        within("crop.max_aspect_at_end", self.max_aspect_at_end, 0.2, 10.0)
+        in_range("crop.margin", self.margin, 0.0, 0.5)?;
+        in_range("crop.min_height", self.min_height, 0.0, 4096.0)?;
+        in_range("crop.min_width", self.min_width, 0.0, 4096.0)?;
+        in_range("crop.min_aspect_at_side", self.min_aspect_at_side, 0.0, 1.0)?;
+        in_range("crop.max_aspect_at_end", self.max_aspect_at_end, 0.2, 10.0)
     }
 
     /// The part of `frame` that shows the person in `bbox`, with the margin. None if the box, as far as it lies
@@ -76,7 +71,10 @@ impl CropSettings {
     /// Whether `seen`, inside a frame of the given sides, ends at the border in a shape that no whole person has. What
     /// fills the frame from side to side or from top to bottom is not cut off.
     fn is_cut_off(&self, seen: &BBox, sides: (f32, f32)) -> bool {
-        let touches = |start: f32, length: f32, side: f32| (start < AT_BORDER) != (side - (start + length) < AT_BORDER);
+        let touches = |start: f32, length: f32, side: f32| {
+            let near = AT_BORDER * side;
+            (start < near) != (side - (start + length) < near)
+        };
         let half = touches(seen.x, seen.width, sides.0) && seen.width < self.min_aspect_at_side * seen.height;
         let bust = touches(seen.y, seen.height, sides.1) && seen.width > self.max_aspect_at_end * seen.height;
         half || bust

@@ -15,7 +15,7 @@ mod yolox;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_range};
 use crate::frame::Frame;
 use crate::model::{Card, Network};
 use crate::size::MAX_PEOPLE;
@@ -134,25 +134,17 @@ impl DetectorSettings {
     /// # Errors
     /// [`Error::BadSetting`] for the first one out of range.
     pub fn validate(&self) -> Result<()> {
-        within("detector.every", self.every, 1, 1000)?;
+        in_range("detector.every", self.every, 1, 1000)?;
         if let Some(threshold) = self.threshold {
-            within("detector.threshold", threshold, 0.01, 1.0)?;
+            in_range("detector.threshold", threshold, 0.01, 1.0)?;
         }
         if let Some(iou) = self.nms_iou {
-            within("detector.nms_iou", iou, 0.0, 1.0)?;
+            in_range("detector.nms_iou", iou, 0.0, 1.0)?;
         }
-        within("detector.min_height", self.min_height, 0.0, 4096.0)?;
-        within("detector.max_aspect", self.max_aspect, 0.1, 10.0)?;
+        in_range("detector.min_height", self.min_height, 0.0, 4096.0)?;
+        in_range("detector.max_aspect", self.max_aspect, 0.1, 10.0)?;
         self.motion.validate()
     }
-}
-
-/// Not a number is never within.
-fn within<T: Copy + PartialOrd + std::fmt::Display>(key: &'static str, value: T, least: T, most: T) -> Result<()> {
-    if value >= least && value <= most {
-        return Ok(());
-    }
-    Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
 }
 
 /// Which boxes are people at all.

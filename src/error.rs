@@ -4,6 +4,7 @@
 //! survives on its own (a corrupt picture, a silent camera) is not an error but a counted
 //! [`crate::frame::Idle`].
 
+use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
@@ -248,4 +249,30 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+/// Whether the value of the setting `key` lies between `least` and `most`, both included. Not a number never does.
+///
+/// # Errors
+/// [`Error::BadSetting`] if it does not.
+pub(crate) fn in_range<T: PartialOrd + Display>(key: &'static str, value: T, least: T, most: T) -> Result<()> {
+    if value >= least && value <= most {
+        return Ok(());
+    }
+    Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_in_range_up_to_its_ends() {
+        in_range("a", 1, 1, 3).unwrap();
+        in_range("a", 3, 1, 3).unwrap();
+        for outside in [0.0, 3.5, f32::NAN, f32::INFINITY] {
+            let message = in_range("room.key", outside, 1.0, 3.0).unwrap_err().to_string();
+            assert!(message.contains("`room.key`: expected 1 to 3, found"), "{message}");
+        }
+    }
 }

@@ -8,13 +8,17 @@
 //! The answer has three ways ([`Assignment`]): known, new, or unsure with the candidates. All people
 //! of one frame are answered together: no two of them share an identity.
 
+mod company;
+mod settings;
+
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
 use crate::kernels::{Assignment as Matching, dot};
 use crate::size::{MAX_IDENTITIES, MAX_PEOPLE};
+
+pub use settings::GallerySettings;
+
+use company::Company;
 
 /// Number of an identity: one person as far as this device can tell. Counts from 1, is never used twice,
 /// and stands for nobody by name.
@@ -26,62 +30,6 @@ pub const MAX_CANDIDATES: usize = 3;
 
 /// Rows that have left the buffer weigh in a prototype as this many at most, so that it can follow a change of clothes.
 const MAX_RETIRED_WEIGHT: f32 = 8.0;
-
-/// When a person counts as known, and how long the gallery remembers.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct GallerySettings {
-    /// Cosine similarity to a prototype from which a person is known, -1 to 1.
-    pub similarity: f32,
-    /// Least lead over the next best identity, 0 to 2.
-    pub margin: f32,
-    /// Half width of the band around `similarity` in which an answer is put off, 0 to 1.
-    pub band: f32,
-    /// Embeddings of a track after which an answer is put off no longer.
-    pub patience: u32,
-    /// Embeddings of a track before it may become a new identity.
-    pub min_embeddings: u32,
-    /// Identities not seen for this long are forgotten, in seconds.
-    pub ttl_s: u64,
-}
-
-impl Default for GallerySettings {
-    fn default() -> Self {
-        Self { similarity: 0.7, margin: 0.03, band: 0.08, patience: 5, min_embeddings: 2, ttl_s: 24 * 3600 }
-    }
-}
-
-impl GallerySettings {
-    /// Checks every range.
-    ///
-    /// # Errors
-    /// [`Error::BadSetting`] naming the first key out of range.
-    pub fn validate(&self) -> Result<()> {
-        let ranges = [
-            ("gallery.similarity", self.similarity, -1.0, 1.0),
-            ("gallery.margin", self.margin, 0.0, 2.0),
-            ("gallery.band", self.band, 0.0, 1.0),
-        ];
-        for (key, value, low, high) in ranges {
-            if !(low..=high).contains(&value) {
-                return Err(Error::BadSetting { key, expected: format!("{low} to {high}"), found: value.to_string() });
-            }
-        }
-        for (key, value) in [("gallery.patience", self.patience), ("gallery.min_embeddings", self.min_embeddings)] {
-            if value == 0 {
-                return Err(Error::BadSetting { key, expected: "1 or more".into(), found: "0".into() });
-            }
-        }
-        if self.ttl_s == 0 {
-            return Err(Error::BadSetting {
-                key: "gallery.ttl_s",
-                expected: "1 or more seconds".into(),
-                found: "0".into(),
-            });
-        }
-        Ok(())
-    }
-}
 
 /// A person of this frame, to be recognised.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +71,15 @@ pub enum Assignment {
     },
 }
 
+/// Two identities that turned out to be one person.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merge {
+    /// The older one, which stays.
+    pub kept: IdentityId,
+    /// The younger one, which is given up for it.
+    pub gone: IdentityId,
+}
+
 /// One identity without its vectors, which lie in [`Gallery`]'s arrays at the same index.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -141,6 +98,7 @@ pub struct Gallery {
     retired: Box<[f32]>,
     /// Prototypes, `[MAX_IDENTITIES, D]`.
     prototypes: Box<[f32]>,
+    company: Company,
     matching: Matching,
     /// Similarity of each query to each identity, `[MAX_PEOPLE, MAX_IDENTITIES]`.
     similarity: Box<[f32]>,
@@ -159,6 +117,7 @@ impl Gallery {
             entries: heapless::Vec::new(),
             retired: vec![0.0; MAX_IDENTITIES * width].into(),
             prototypes: vec![0.0; MAX_IDENTITIES * width].into(),
+            company: Company::new(),
             matching: Matching::new(MAX_PEOPLE, MAX_IDENTITIES),
             similarity: vec![0.0; MAX_PEOPLE * MAX_IDENTITIES].into(),
             cost: vec![0.0; MAX_PEOPLE * MAX_IDENTITIES].into(),
@@ -185,14 +144,19 @@ impl Gallery {
     /// Bytes of all fixed buffers.
     pub fn bytes(&self) -> usize {
         let floats = self.retired.len() + self.prototypes.len() + self.similarity.len() + self.cost.len();
-        size_of::<Self>() + floats * size_of::<f32>() + self.matching.bytes()
+        size_of::<Self>() + floats * size_of::<f32>() + self.company.bytes() + self.matching.bytes()
     }
 
-    /// Forgets who was not seen for longer than `ttl_s`; `seen` names those who are in view.
-    pub fn expire(&mut self, now: Duration, seen: impl Iterator<Item = IdentityId>) {
-        for id in seen {
-            if let Some(at) = self.find(id) {
-                self.entries[at].last_seen = now;
+    /// Notes who is in view, and forgets who was not seen for longer than `ttl_s`.
+    pub fn see(&mut self, now: Duration, in_view: impl Iterator<Item = IdentityId>) {
+        let places: heapless::Vec<usize, MAX_PEOPLE> =
+            in_view.take(MAX_PEOPLE).filter_map(|id| self.find(id)).collect();
+        for (at, &place) in places.iter().enumerate() {
+            self.entries[place].last_seen = now;
+            for &other in &places[..at] {
+                if other != place {
+                    self.company.note(place, other);
+                }
             }
         }
         let ttl = Duration::from_secs(self.settings.ttl_s);
@@ -200,8 +164,30 @@ impl Gallery {
         for at in (0..self.entries.len()).rev() {
             if now.saturating_sub(self.entries[at].last_seen) > ttl {
                 self.remove(at);
+                self.forgotten += 1;
             }
         }
+    }
+
+    /// Makes one of two identities whose prototypes came to agree, if there are such two and at least one is among
+    /// `changed`. The older number stays. Two that were ever seen together stay two.
+    ///
+    /// One merge a call: the caller renames the rows of the one that is gone before the next.
+    pub fn merge(&mut self, changed: impl Iterator<Item = IdentityId>) -> Option<Merge> {
+        for id in changed {
+            let Some(one) = self.find(id) else { continue };
+            let twin = (0..self.entries.len()).find(|&other| {
+                other != one
+                    && !self.company.met(one, other)
+                    && dot(self.prototype(one), self.prototype(other)) >= self.settings.merge
+            });
+            let Some(other) = twin else { continue };
+            let (kept, gone) = if self.entries[one].id < self.entries[other].id { (one, other) } else { (other, one) };
+            let merge = Merge { kept: self.entries[kept].id, gone: self.entries[gone].id };
+            self.absorb(kept, gone);
+            return Some(merge);
+        }
+        None
     }
 
     /// Rebuilds the prototypes from the current fused rows, each `[D]` with its identity.
@@ -228,13 +214,12 @@ impl Gallery {
 
     /// Cosine similarity of a fused embedding `[D]` to the prototype of `id`; none if it was forgotten.
     pub fn similarity(&self, id: IdentityId, embedding: &[f32]) -> Option<f32> {
-        let at = self.find(id)?;
-        Some(dot(embedding, &self.prototypes[at * self.width..(at + 1) * self.width]))
+        Some(dot(embedding, self.prototype(self.find(id)?)))
     }
 
-    /// Whether what is this similar to an identity cannot be it.
+    /// Whether an embedding this similar to the identity of its own track contradicts it.
     pub fn contradicts(&self, similarity: f32) -> bool {
-        similarity < self.settings.similarity - self.settings.band
+        similarity < self.settings.contradiction
     }
 
     /// Keeps what a fused row `[D]` of `id` that leaves the buffer says, as a running mean.
@@ -278,17 +263,19 @@ impl Gallery {
                 self.judge(query, similarity, matches.get(row).copied().flatten())
             })
             .collect();
-        // Candidates are named before anybody new moves into the table.
+        // Before anybody new moves into the table, who is known gets the time that keeps the place from being taken.
+        for verdict in &verdicts {
+            if let Verdict::Known(candidate) = verdict
+                && let Some(at) = self.find(candidate.id)
+            {
+                self.entries[at].last_seen = now;
+            }
+        }
         verdicts
             .into_iter()
             .zip(queries)
             .map(|(verdict, query)| match verdict {
-                Verdict::Known(candidate) => {
-                    if let Some(at) = self.find(candidate.id) {
-                        self.entries[at].last_seen = now;
-                    }
-                    Assignment::Known { id: candidate.id, similarity: candidate.similarity }
-                }
+                Verdict::Known(candidate) => Assignment::Known { id: candidate.id, similarity: candidate.similarity },
                 Verdict::Unsure(candidates) => Assignment::Unsure { candidates },
                 Verdict::New => match self.enrol(query.embedding, now) {
                     Some(id) => Assignment::New { id },
@@ -303,13 +290,12 @@ impl Gallery {
         let columns = self.entries.len();
         for (row, query) in queries.iter().enumerate() {
             for (column, entry) in self.entries.iter().enumerate() {
-                let prototype = &self.prototypes[column * self.width..(column + 1) * self.width];
                 let at = row * columns + column;
                 if taken.contains(&entry.id) {
                     self.similarity[at] = f32::NEG_INFINITY;
                     self.cost[at] = f32::INFINITY;
                 } else {
-                    self.similarity[at] = dot(query.embedding, prototype);
+                    self.similarity[at] = dot(query.embedding, self.prototype(column));
                     self.cost[at] = 1.0 - self.similarity[at];
                 }
             }
@@ -319,29 +305,22 @@ impl Gallery {
     /// What the similarities `[identities]` of one query say, given the identity it was matched to.
     fn judge(&self, query: &Query<'_>, similarity: &[f32], matched: Option<usize>) -> Verdict {
         let settings = &self.settings;
-        let impatient = query.embeddings >= settings.patience;
-        let Some(best) = matched else {
-            return if query.embeddings >= settings.min_embeddings {
-                Verdict::New
-            } else {
-                Verdict::Unsure(self.nearest(similarity))
-            };
-        };
+        if query.embeddings < settings.min_embeddings {
+            return Verdict::Unsure(self.nearest(similarity));
+        }
+        let Some(best) = matched else { return Verdict::New };
         let next = similarity
             .iter()
             .enumerate()
             .filter(|(at, _)| *at != best)
             .fold(f32::NEG_INFINITY, |next, (_, value)| next.max(*value));
         let found = similarity[best];
+        let impatient = query.embeddings >= settings.patience;
         let clear = found - next >= settings.margin;
-        let sure = found >= settings.similarity + settings.band && clear;
-        if sure || (impatient && found >= settings.similarity) {
+        if (clear && found >= settings.similarity + settings.band) || (impatient && found >= settings.similarity) {
             return Verdict::Known(Candidate { id: self.entries[best].id, similarity: found });
         }
-        if impatient && query.embeddings >= settings.min_embeddings {
-            return Verdict::New;
-        }
-        Verdict::Unsure(self.nearest(similarity))
+        if impatient { Verdict::New } else { Verdict::Unsure(self.nearest(similarity)) }
     }
 
     /// The most similar identities, best first.
@@ -372,6 +351,7 @@ impl Gallery {
                 return None;
             }
             self.remove(oldest);
+            self.forgotten += 1;
         }
         let id = IdentityId(self.next_id);
         let at = self.entries.len();
@@ -383,6 +363,30 @@ impl Gallery {
         Some(id)
     }
 
+    /// Adds what is known of `gone` to `kept` and removes `gone`.
+    fn absorb(&mut self, kept: usize, gone: usize) {
+        let width = self.width;
+        let (kept_weight, gone_weight) = (self.entries[kept].retired_weight, self.entries[gone].retired_weight);
+        let weight = kept_weight + gone_weight;
+        for at in 0..width {
+            let (one, other) = (kept * width + at, gone * width + at);
+            if weight > 0.0 {
+                self.retired[one] = (self.retired[one] * kept_weight + self.retired[other] * gone_weight) / weight;
+            }
+            // Until the next `follow`: the mean of two unit vectors that nearly agree.
+            self.prototypes[one] += self.prototypes[other];
+        }
+        normalise(&mut self.prototypes[kept * width..(kept + 1) * width]);
+        self.entries[kept].retired_weight = weight.min(MAX_RETIRED_WEIGHT);
+        self.entries[kept].last_seen = self.entries[kept].last_seen.max(self.entries[gone].last_seen);
+        self.company.inherit(kept, gone);
+        self.remove(gone);
+    }
+
+    fn prototype(&self, at: usize) -> &[f32] {
+        &self.prototypes[at * self.width..(at + 1) * self.width]
+    }
+
     fn remove(&mut self, at: usize) {
         let last = self.entries.len() - 1;
         self.entries.swap_remove(at);
@@ -390,7 +394,7 @@ impl Gallery {
         for vectors in [&mut self.retired, &mut self.prototypes] {
             vectors.copy_within(last * width..(last + 1) * width, at * width);
         }
-        self.forgotten += 1;
+        self.company.swap_remove(at, last);
     }
 
     fn find(&self, id: IdentityId) -> Option<usize> {

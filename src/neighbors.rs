@@ -1,7 +1,10 @@
-//! Embedding -> row of a fixed buffer: the last `N` embeddings seen, with whom and when.
+//! Embedding -> row of a fixed buffer: `N` of the embeddings seen, with whom and when.
 //!
 //! Glossary: a *slot* is a place of the buffer; a slot keeps its place for as long as its row lives, and the
 //! filled slots are always `0..len`, so the rows are one matrix `[len, D]` without a gap.
+
+mod redundancy;
+mod settings;
 
 use std::time::Duration;
 
@@ -9,6 +12,10 @@ use crate::backbone::Embedding;
 use crate::error::{Error, Result};
 use crate::size::{MAX_EMBEDDING, NEIGHBORS};
 use crate::tracks::TrackId;
+use redundancy::Redundancy;
+
+pub use redundancy::KEPT_OF_TRACK;
+pub use settings::{EvictionPolicy, NeighborSettings};
 
 /// What is known of a row besides its embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +32,8 @@ pub struct Tag {
 pub enum Eviction {
     /// It was the oldest one of a full buffer.
     Oldest,
+    /// Among the rows of tracks that have many, it was the one closest to another row of its own track.
+    Redundant,
 }
 
 /// A row that had to go.
@@ -47,16 +56,20 @@ pub struct Pushed {
     pub evicted: Option<Evicted>,
 }
 
-/// The last `N` embeddings, `[N, D]`, in memory that never grows.
+/// Up to `N` embeddings, `[N, D]`, in memory that never grows.
 ///
-/// A full buffer overwrites its oldest row in place.
+/// A full buffer overwrites one row in place: which one is said by its [`EvictionPolicy`].
 #[derive(Clone, Debug)]
 pub struct NeighborBuffer<const N: usize = NEIGHBORS> {
     width: usize,
     rows: Vec<f32>,
     tags: heapless::Vec<Tag, N>,
-    /// The slot that the next row overwrites once the buffer is full: that of the oldest row.
-    oldest: usize,
+    /// How many rows came before each one, `[N]`.
+    ages: Vec<u64>,
+    /// Rows stored so far.
+    stored: u64,
+    /// Kept only where the policy asks for it.
+    redundancy: Option<Redundancy>,
 }
 
 impl<const N: usize> NeighborBuffer<N> {
@@ -64,7 +77,7 @@ impl<const N: usize> NeighborBuffer<N> {
     ///
     /// # Errors
     /// [`Error::EmbeddingWidth`] if `width` is zero, [`Error::TooLarge`] if it is above [`MAX_EMBEDDING`].
-    pub fn new(width: usize) -> Result<Self> {
+    pub fn new(width: usize, policy: EvictionPolicy) -> Result<Self> {
         const { assert!(N > 0, "a neighbour buffer without rows") };
         if width == 0 {
             return Err(Error::EmbeddingWidth { what: "neighbour buffer", expected: 1, found: 0 });
@@ -77,10 +90,15 @@ impl<const N: usize> NeighborBuffer<N> {
                 constant: "MAX_EMBEDDING",
             });
         }
-        Ok(Self { width, rows: vec![0.0; N * width], tags: heapless::Vec::new(), oldest: 0 })
+        let redundancy = match policy {
+            EvictionPolicy::Fifo => None,
+            EvictionPolicy::Redundant => Some(Redundancy::new(N)),
+        };
+        let rows = vec![0.0; N * width];
+        Ok(Self { width, rows, tags: heapless::Vec::new(), ages: vec![0; N], stored: 0, redundancy })
     }
 
-    /// Stores a row; a full buffer gives up its oldest one and says so.
+    /// Stores a row; a full buffer gives up one of its rows and says which and why.
     ///
     /// # Errors
     /// [`Error::EmbeddingWidth`] if the embedding is not as wide as the buffer's rows. Nothing changes then.
@@ -93,14 +111,30 @@ impl<const N: usize> NeighborBuffer<N> {
         let (slot, evicted) = match self.tags.push(tag) {
             Ok(()) => (free, None),
             Err(tag) => {
-                let slot = self.oldest;
-                self.oldest = (slot + 1) % N;
+                let (slot, reason) = self.choose();
+                if let Some(redundancy) = &mut self.redundancy {
+                    redundancy.leave(slot, &self.rows, &self.tags);
+                }
                 let gone = std::mem::replace(&mut self.tags[slot], tag);
-                (slot, Some(Evicted { slot, tag: gone, reason: Eviction::Oldest }))
+                (slot, Some(Evicted { slot, tag: gone, reason }))
             }
         };
         self.rows[slot * self.width..][..self.width].copy_from_slice(values);
+        self.ages[slot] = self.stored;
+        self.stored += 1;
+        if let Some(redundancy) = &mut self.redundancy {
+            redundancy.join(slot, &self.rows, &self.tags);
+        }
         Ok(Pushed { slot, evicted })
+    }
+
+    /// The row of a full buffer that goes next.
+    fn choose(&self) -> (usize, Eviction) {
+        if let Some(slot) = self.redundancy.as_ref().and_then(|redundancy| redundancy.closest(&self.ages)) {
+            return (slot, Eviction::Redundant);
+        }
+        let oldest = self.ages.iter().enumerate().min_by_key(|(_, age)| **age);
+        (oldest.map_or(0, |(slot, _)| slot), Eviction::Oldest)
     }
 
     /// All rows, `[len, D]`, by slot.
@@ -146,95 +180,14 @@ impl<const N: usize> NeighborBuffer<N> {
     /// Forgets every row and keeps the memory.
     pub fn clear(&mut self) {
         self.tags.clear();
-        self.oldest = 0;
     }
 
-    /// Bytes held from start to end: the rows and this struct with its tags.
+    /// Bytes held from start to end: the rows, what is known of each, and this struct with its tags.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.rows.as_slice()) + size_of::<Self>()
+        let redundancy = self.redundancy.as_ref().map_or(0, Redundancy::bytes);
+        size_of_val(self.rows.as_slice()) + size_of_val(self.ages.as_slice()) + redundancy + size_of::<Self>()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::collections::VecDeque;
-
-    const WIDTH: usize = 3;
-
-    fn tag(number: u32) -> Tag {
-        Tag { track: TrackId(number), time: Duration::from_millis(number.into()) }
-    }
-
-    fn unit(number: u32) -> [f32; WIDTH] {
-        let mut values = [number as f32 + 1.0, 1.0, -0.5];
-        Embedding::normalise(&mut values).unwrap();
-        values
-    }
-
-    fn push<const N: usize>(buffer: &mut NeighborBuffer<N>, number: u32) -> Pushed {
-        let mut values = unit(number);
-        buffer.push(Embedding::normalise(&mut values).unwrap(), tag(number)).unwrap()
-    }
-
-    proptest! {
-        /// Against a queue of (number, slot): what is held, what goes, and that a row never moves.
-        #[test]
-        fn behaves_like_a_queue(steps in proptest::collection::vec(0_u8..12, 0..200)) {
-            let mut buffer = NeighborBuffer::<7>::new(WIDTH).unwrap();
-            let mut model: VecDeque<(u32, usize)> = VecDeque::new();
-            for (number, step) in (0_u32..).zip(steps) {
-                if step == 0 {
-                    buffer.clear();
-                    model.clear();
-                }
-                let pushed = push(&mut buffer, number);
-                let gone = if model.len() == 7 { model.pop_front() } else { None };
-                let expected = gone.map(|(gone, slot)| Evicted { slot, tag: tag(gone), reason: Eviction::Oldest });
-                prop_assert_eq!(pushed.evicted, expected);
-                prop_assert_eq!(pushed.slot, gone.map_or(model.len(), |(_, slot)| slot));
-                model.push_back((number, pushed.slot));
-
-                prop_assert_eq!(buffer.len(), model.len());
-                prop_assert_eq!(buffer.rows().len(), model.len() * WIDTH);
-                for (number, slot) in &model {
-                    prop_assert_eq!(buffer.tag(*slot), Some(tag(*number)));
-                    let mut expected = unit(*number);
-                    let expected = Embedding::normalise(&mut expected).unwrap();
-                    prop_assert_eq!(buffer.row(*slot), Some(expected.as_slice()));
-                }
-                prop_assert_eq!(buffer.tag(model.len()), None);
-                prop_assert_eq!(buffer.row(model.len()), None);
-            }
-        }
-    }
-
-    #[test]
-    fn another_width_is_refused_and_nothing_changes() {
-        let mut buffer = NeighborBuffer::<2>::new(WIDTH).unwrap();
-        push(&mut buffer, 1);
-        let mut wide = [1.0; WIDTH + 1];
-        let refused = buffer.push(Embedding::normalise(&mut wide).unwrap(), tag(2));
-        assert!(matches!(refused, Err(Error::EmbeddingWidth { expected: 3, found: 4, .. })));
-        assert_eq!((buffer.len(), buffer.tags()), (1, &[tag(1)][..]));
-    }
-
-    #[test]
-    fn impossible_widths_are_refused() {
-        assert!(matches!(NeighborBuffer::<2>::new(0), Err(Error::EmbeddingWidth { .. })));
-        assert!(matches!(NeighborBuffer::<2>::new(MAX_EMBEDDING + 1), Err(Error::TooLarge { .. })));
-    }
-
-    #[test]
-    fn the_bytes_do_not_change() {
-        let mut buffer = NeighborBuffer::<4>::new(WIDTH).unwrap();
-        let bytes = buffer.bytes();
-        for number in 0..9 {
-            push(&mut buffer, number);
-        }
-        assert_eq!(buffer.bytes(), bytes);
-        assert!(bytes >= 4 * (WIDTH * size_of::<f32>() + size_of::<Tag>()));
-        assert_eq!(NeighborBuffer::<NEIGHBORS>::new(WIDTH).unwrap().capacity(), NEIGHBORS);
-    }
-}
+mod tests;

@@ -13,24 +13,30 @@
 //!
 //! Landmarks are either fixed *agents* from the weights file, the same for every buffer, or *rows* of the input named
 //! by the caller, as in the reference. Nothing here is random, and nothing is allocated after [`NFormer::new`].
+//!
+//! [`NFormer`] fuses all rows anew; [`Online`] keeps what it knows of each row and computes only what a new row changed,
+//! with the same result.
 
 mod fuse;
+mod fused;
 mod landmark_attention;
 mod layer;
+mod online;
 mod reciprocal;
 mod settings;
 mod tensors;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod weights;
 
-use crate::backbone::Embedding;
 use crate::error::{Error, Result};
-use crate::kernels::{BatchNorm, add_scaled, l2_normalise, length};
+use crate::kernels::BatchNorm;
 use crate::size::{MAX_LANDMARKS, MAX_TOP_K};
 
 pub use fuse::{FuseSummary, fuse};
-pub use settings::NFormerSettings;
+pub use fused::Fused;
+pub use online::{Online, Recomputed};
+pub use settings::{NFormerSettings, Precision};
 pub use weights::Weights;
 
 use landmark_attention::{LandmarkAttention, Projected};
@@ -76,6 +82,8 @@ pub struct NFormer {
     /// Their attention, `[rows, D]`.
     z: Vec<f32>,
     projected: Projected,
+    /// Scores of one row's neighbours.
+    scores: Vec<f32>,
     block: Block,
 }
 
@@ -105,7 +113,8 @@ impl NFormer {
             batch_norm,
             x: vec![0.0; max_rows * width],
             z: vec![0.0; max_rows * width],
-            projected: Projected::new(&attentions, max_rows, &neighbors),
+            projected: Projected::new(&attentions, max_rows),
+            scores: vec![0.0; neighbors.places()],
             block: Block::new(&layers, max_rows),
             neighbors,
             layers,
@@ -139,7 +148,7 @@ impl NFormer {
 
     /// Memory in use, from start to end.
     pub fn bytes(&self) -> Bytes {
-        let rows = size_of_val(self.x.as_slice()) + size_of_val(self.z.as_slice());
+        let rows = [&self.x, &self.z, &self.scores].map(|floats| size_of_val(floats.as_slice())).iter().sum::<usize>();
         Bytes {
             weights: self.layers.iter().map(Layer::bytes).sum::<usize>() + self.batch_norm.bytes(),
             scratch: rows + self.neighbors.bytes() + self.projected.bytes() + self.block.bytes(),
@@ -179,7 +188,7 @@ impl NFormer {
         for (number, layer) in self.layers.iter().enumerate() {
             layer.attention.project(x, landmarks.of_layer(number), &mut self.projected);
             for (row, z) in z.chunks_exact_mut(self.width).enumerate() {
-                layer.attention.attend(row, self.neighbors.of(row), &mut self.projected, z);
+                layer.attention.attend(row, self.neighbors.of(row), &self.projected, &mut self.scores, z);
             }
             layer.finish(x, z, &mut self.block);
             observe(number, x);
@@ -285,75 +294,4 @@ impl<'a> PerLayer<'a> {
 
 fn refused(expected: String, found: String) -> Error {
     Error::FusionInput { expected, found }
-}
-
-/// The outcome of one pass, lent until the next.
-#[derive(Clone, Copy, Debug)]
-pub struct Fused<'a> {
-    width: usize,
-    mean_weight: f32,
-    input: &'a [f32],
-    output: &'a [f32],
-    neighbors: &'a ReciprocalNeighbors,
-}
-
-impl Fused<'_> {
-    /// Number of rows.
-    pub fn len(&self) -> usize {
-        self.output.len() / self.width
-    }
-
-    /// Whether there is no row.
-    pub fn is_empty(&self) -> bool {
-        self.output.is_empty()
-    }
-
-    /// All rows after batch norm, `[n, D]`, not normalised.
-    pub fn rows(&self) -> &[f32] {
-        self.output
-    }
-
-    /// A row after batch norm, `[D]`, not normalised; nothing beyond the last one.
-    pub fn row(&self, index: usize) -> Option<&[f32]> {
-        self.output.chunks_exact(self.width).nth(index)
-    }
-
-    /// `R(index)`: the row itself and its reciprocal neighbours, the most similar first; empty beyond the last row.
-    pub fn neighbors(&self, index: usize) -> &[u32] {
-        if index < self.len() { self.neighbors.of(index) } else { &[] }
-    }
-
-    /// The row as retrieval uses it, `[D]`, of length 1, written into `out`: `L2(fused)`, or with a mean weight w
-    /// in the weights file `L2(L2(fused) + w * L2(mean of x over R(index)))`. A mean of length zero adds nothing.
-    ///
-    /// # Errors
-    /// [`Error::FusionInput`] if there is no such row, [`Error::EmbeddingWidth`] if `out` is not D wide,
-    /// [`Error::BadEmbedding`] if the network's output is zero or not finite.
-    pub fn final_row<'o>(&self, index: usize, out: &'o mut [f32]) -> Result<Embedding<'o>> {
-        let Some(fused) = self.row(index) else {
-            return Err(refused(format!("a row below {}", self.len()), format!("row {index}")));
-        };
-        if out.len() != self.width {
-            return Err(Error::EmbeddingWidth { what: "fused row", expected: self.width, found: out.len() });
-        }
-        if self.mean_weight == 0.0 {
-            out.copy_from_slice(fused);
-            return Embedding::normalise(out);
-        }
-        out.fill(0.0);
-        for neighbor in self.neighbors(index) {
-            add_scaled(out, 1.0, &self.input[*neighbor as usize * self.width..][..self.width]);
-        }
-        if !l2_normalise(out) {
-            out.fill(0.0);
-        }
-        let scale = 1.0 / length(fused);
-        if !scale.is_finite() {
-            return Err(Error::BadEmbedding { found: "all zero" });
-        }
-        for (value, fused) in out.iter_mut().zip(fused) {
-            *value = (f64::from(self.mean_weight * *value) + scale * f64::from(*fused)) as f32;
-        }
-        Embedding::normalise(out)
-    }
 }

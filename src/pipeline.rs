@@ -14,19 +14,19 @@ use crate::crop::CropSettings;
 use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
-use crate::gallery::{Assignment, Gallery, IdentityId, Query};
-use crate::nformer::NFormer;
+use crate::gallery::{Assignment, Gallery, IdentityId, Merge, Query};
+use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
-use crate::size::MAX_PEOPLE;
+use crate::size::{MAX_PEOPLE, NEIGHBORS};
 use crate::tracks::{TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
 pub use assembly::Models;
 
-/// Events of one frame at most: everybody leaves, everybody enters, everybody is identified.
-const MAX_EVENTS: usize = 3 * MAX_PEOPLE;
+/// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.
+const MAX_EVENTS: usize = 3 * MAX_PEOPLE + 1;
 
 /// Embeddings in a row that must contradict a track's identity before it is taken away.
 const CONTRADICTIONS: u32 = 2;
@@ -93,20 +93,19 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The rooms, ready to run.
+    /// The rooms, ready to run. `online` is still empty, and has room for [`NEIGHBORS`] rows.
     ///
     /// # Errors
-    /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights.
-    pub fn new(
-        settings: &Settings,
-        detector: Detector,
-        backbone: Backbone,
-        nformer: NFormer,
-        top_k: usize,
-    ) -> Result<Self> {
+    /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights, [`Error::TooLarge`] if
+    /// `online` has less room than that.
+    pub fn new(settings: &Settings, detector: Detector, backbone: Backbone, online: Online) -> Result<Self> {
         let width = backbone.width();
-        if nformer.width() != width {
-            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: nformer.width(), found: width });
+        if online.width() != width {
+            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: online.width(), found: width });
+        }
+        if online.max_rows() < NEIGHBORS {
+            let (what, constant) = ("rows of the neighbour buffer", "NEIGHBORS");
+            return Err(Error::TooLarge { what, found: NEIGHBORS, max: online.max_rows(), constant });
         }
         Ok(Self {
             detector,
@@ -114,7 +113,7 @@ impl Pipeline {
             tracks: Tracks::new(settings.tracks.clone()),
             crop: settings.crop.clone(),
             backbone,
-            fusion: Fusion::new(nformer, top_k)?,
+            fusion: Fusion::new(online, settings.neighbors.eviction)?,
             gallery: Gallery::new(settings.gallery.clone(), width),
             people: heapless::Vec::new(),
             queries: vec![0.0; MAX_PEOPLE * width].into(),
@@ -144,7 +143,7 @@ impl Pipeline {
         self.meet_and_part(frame);
         let asked = self.embed(frame)?;
         if !asked.is_empty() {
-            self.timing.time(Room::Nformer, || self.fusion.fuse())?;
+            self.timing.time(Room::Nformer, || self.fusion.fuse(&asked))?;
             self.recognise(&asked, frame);
         }
         self.tell(frame);
@@ -159,6 +158,11 @@ impl Pipeline {
             forgotten: self.gallery.forgotten(),
             ..self.counters
         }
+    }
+
+    /// Rows that the fusion network computed, by layer: all rows would be the rows held, each time.
+    pub fn recomputed(&self) -> &[Recomputed] {
+        self.fusion.recomputed()
     }
 
     /// How long the rooms take.
@@ -213,7 +217,7 @@ impl Pipeline {
         }
         self.part_doubles();
         let seen = visible_identities(&self.tracks, &self.people);
-        self.gallery.expire(frame.time(), seen);
+        self.gallery.see(frame.time(), seen);
     }
 
     /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no
@@ -283,7 +287,24 @@ impl Pipeline {
         for (track, answer) in whose.iter().zip(answers) {
             self.settle(*track, &answer, frame);
         }
+        self.merge(asked, frame);
         self.timing.add(Room::Gallery, start.elapsed());
+    }
+
+    /// Makes one of two identities that turned out to be one person, everywhere.
+    fn merge(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
+        let changed = asked.iter().filter_map(|track| identity_of(&self.people, *track));
+        let Some(Merge { kept, gone }) = self.gallery.merge(changed) else { return };
+        self.fusion.rename(gone, kept);
+        for person in &mut self.people {
+            if person.identity == Some(gone) {
+                person.identity = Some(kept);
+            }
+        }
+        let Some(track) = asked.iter().find(|track| identity_of(&self.people, **track) == Some(kept)) else { return };
+        let merged = event(EventKind::Merged, *track, Some(kept), frame);
+        // Cannot fail: MAX_EVENTS holds it.
+        let _ = self.events.push(Event { other: Some(gone.0), ..merged });
     }
 
     /// Compares the newest rows of `track` with the identity it has. Rows that agree become the identity's. Two in a

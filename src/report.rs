@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 
 pub use codec::Format;
 pub use decimal::Decimal;
@@ -85,18 +85,11 @@ impl Default for ReportSettings {
 
 impl ReportSettings {
     /// # Errors
-    /// [`Error::BadSetting`] naming the first key that is out of its range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        let bad = |key, expected: &str, found: String| Error::BadSetting { key, expected: expected.into(), found };
-        if self.health_interval_s > 86_400 {
-            return Err(bad("report.health_interval_s", "0 to 86400", self.health_interval_s.to_string()));
-        }
-        if !(0.0..=1000.0).contains(&self.rate_hz) {
-            return Err(bad("report.rate_hz", "0 to 1000", self.rate_hz.to_string()));
-        }
-        if !(8..=65_536).contains(&self.queue) {
-            return Err(bad("report.queue", "8 to 65536", self.queue.to_string()));
-        }
+        in_range("report.health_interval_s", self.health_interval_s, 0, 86_400)?;
+        in_range("report.rate_hz", self.rate_hz, 0.0, 1000.0)?;
+        in_range("report.queue", self.queue, 8, 65_536)?;
         self.serial.validate()
     }
 
@@ -121,7 +114,7 @@ impl Reporter {
     /// Opens the sinks of `settings`; `live` says whether the frames are happening now.
     ///
     /// # Errors
-    /// [`Error::BadSetting`], [`Error::Serial`] if the port cannot be opened, [`Error::Report`] if there is no thread.
+    /// [`Error::BadSetting`](crate::Error::BadSetting), [`Error::Serial`](crate::Error::Serial) if the port cannot be opened, [`Error::Report`](crate::Error::Report) if there is no thread.
     pub fn open(settings: &ReportSettings, live: bool) -> Result<Self> {
         Self::open_with(settings, live, io::stdout())
     }

@@ -13,6 +13,7 @@ use crate::crop::CropSettings;
 use crate::detector::DetectorSettings;
 use crate::error::{Error, Result};
 use crate::gallery::GallerySettings;
+use crate::neighbors::NeighborSettings;
 use crate::nformer::NFormerSettings;
 use crate::report::ReportSettings;
 use crate::tracks::TrackSettings;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub tracks: TrackSettings,
     /// Cutting people out.
     pub crop: CropSettings,
+    /// Keeping embeddings.
+    pub neighbors: NeighborSettings,
     /// Fusing embeddings.
     pub nformer: NFormerSettings,
     /// Recognising people.

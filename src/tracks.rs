@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::detector::{BBox, Detection};
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 use crate::kernels::Assignment;
 use crate::size::MAX_PEOPLE;
 use motion::Motion;
@@ -72,38 +72,19 @@ impl TrackSettings {
     /// Checks every range.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] naming the first key out of range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key out of range.
     pub fn validate(&self) -> Result<()> {
-        let shares = [
-            ("tracks.start_score", self.start_score),
-            ("tracks.min_overlap", self.min_overlap),
-            ("tracks.max_covered", self.max_covered),
-        ];
-        for (key, value) in shares {
-            in_range(key, value, 0.0, 1.0)?;
-        }
+        in_range("tracks.start_score", self.start_score, 0.0, 1.0)?;
+        in_range("tracks.min_overlap", self.min_overlap, 0.0, 1.0)?;
+        in_range("tracks.max_covered", self.max_covered, 0.0, 1.0)?;
         in_range("tracks.grow", self.grow, 0.0, 2.0)?;
-        let counts = [
-            ("tracks.confirm", self.confirm),
-            ("tracks.settle", self.settle),
-            ("tracks.spacing", self.spacing),
-            ("tracks.refresh", self.refresh),
-            ("tracks.embeddings_per_frame", self.embeddings_per_frame.try_into().unwrap_or(u32::MAX)),
-        ];
-        for (key, value) in counts {
-            if !(1..=1_000_000).contains(&value) {
-                return Err(Error::BadSetting { key, expected: "1 to 1000000".into(), found: value.to_string() });
-            }
-        }
-        Ok(())
+        in_range("tracks.confirm", self.confirm, 1, 1000)?;
+        in_range("tracks.keep_lost_ms", self.keep_lost_ms, 0, 600_000)?;
+        in_range("tracks.settle", self.settle, 1, 1000)?;
+        in_range("tracks.spacing", self.spacing, 1, 1_000_000)?;
+        in_range("tracks.refresh", self.refresh, 1, 1_000_000)?;
+        in_range("tracks.embeddings_per_frame", self.embeddings_per_frame, 1, MAX_PEOPLE)
     }
-}
-
-fn in_range(key: &'static str, value: f32, low: f32, high: f32) -> Result<()> {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::BadSetting { key, expected: format!("{low} to {high}"), found: value.to_string() })
 }
 
 /// How far a track has come.

@@ -36,8 +36,9 @@ fn model_copy(name: &str, into: &Path) -> PathBuf {
     fs::create_dir(&copy).expect("a folder");
     for entry in fs::read_dir(root().join("models").join(name)).expect("a model") {
         let path = entry.expect("an entry").path();
-        let is_part =
-            path.extension().is_some_and(|kind| ["toml", "onnx", "safetensors"].iter().any(|part| kind == *part));
+        // The parity case of the fusion weights is no part of the model.
+        let is_part = path.file_stem().is_some_and(|stem| stem != "case")
+            && path.extension().is_some_and(|kind| ["toml", "onnx", "safetensors"].iter().any(|part| kind == *part));
         if is_part {
             fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("a copy");
         }

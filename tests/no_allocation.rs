@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use nformer_edge::backbone::Embedding;
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
-use nformer_edge::neighbors::{NeighborBuffer, Tag};
+use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
 use nformer_edge::nformer::{Landmarks, NFormer, Weights};
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
@@ -74,7 +74,7 @@ fn push_and_fuse<const N: usize>(shape: Shape, top_k: usize, given: bool, steps:
     let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
     let weights = if given { weights.without_agents() } else { weights };
     let mut nformer = NFormer::new(weights, N).unwrap();
-    let mut buffer = NeighborBuffer::<N>::new(shape.width).unwrap();
+    let mut buffer = NeighborBuffer::<N>::new(shape.width, EvictionPolicy::Redundant).unwrap();
     let mut random = Random::new(2);
     let mut row = vec![0.0; shape.width];
     let landmark_rows = vec![0; shape.layers * 4];
@@ -125,8 +125,9 @@ fn ten_thousand_frames_in_the_gallery_allocate_nothing() {
             let now = Duration::from_millis(frame * 100);
             row.fill_with(|| random.value());
             let embedding = Embedding::normalise(&mut row).unwrap().as_slice();
-            gallery.expire(now, last.into_iter());
+            gallery.see(now, last.into_iter());
             gallery.follow(last.into_iter().map(|id| (id, embedding)));
+            gallery.merge(last.into_iter());
             let answers = gallery.assign(&[Query { embedding, embeddings: 5 }; 3], &[], now);
             for answer in &answers {
                 if let Assignment::New { id } = answer {

@@ -1,7 +1,7 @@
 """Retrieval with and without NFormer on one split, and the similarities the gallery's threshold rests on.
 
     python evaluate.py --shared ../shared --split val --search-k
-    python evaluate.py --shared ../shared --split test --mean-k 5
+    python evaluate.py --shared ../shared --split test
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from nformer import load, neighbourhood_mean, reciprocal_neighbours
 from retrieval import Lists, online_neighbours, scores
 
 BUFFERS = (64, 256)
+SEARCHED_K = (3, 4, 5, 6, 8, 10, 15, 20)
 FALSE_MATCH_RATES = (0.01, 0.05)
 
 
@@ -28,7 +29,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("nformer.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("out"), help="cached features")
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--mean-k", type=int, default=5, help="k of the control without training, chosen on val")
+    parser.add_argument("--pool-k", type=int, default=15, help="k of the control without training in one pool, chosen on val")
+    parser.add_argument("--online-k", type=int, nargs=len(BUFFERS), default=(3, 6), help="the same online, for each buffer")
     parser.add_argument("--search-k", action="store_true", help="show the control for several k; for val only")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -62,7 +64,7 @@ def prototype_similarities(rows: torch.Tensor, crops: list[Crop]) -> tuple[np.nd
 
 def report(name: str, rows: torch.Tensor, lists: Lists) -> None:
     mean_ap, rank_1 = scores(rows, lists)
-    print(f"{name:46} mAP {mean_ap:5.1f}  Rank-1 {rank_1:5.1f}", flush=True)
+    print(f"{name:52} mAP {mean_ap:5.1f}  Rank-1 {rank_1:5.1f}", flush=True)
 
 
 def report_thresholds(name: str, rows: torch.Tensor, crops: list[Crop]) -> None:
@@ -88,12 +90,13 @@ def main() -> None:
         raise SystemExit("the online rows are computed by a mask that is exact for one layer only")
 
     report("embedding as it is", rows, lists)
-    for k in (3, 5, 8, 10, 15, 20) if args.search_k else (args.mean_k,):
+    for k in SEARCHED_K if args.search_k else (args.pool_k,):
         report(f"mean over reciprocal neighbours, k {k}, one pool", mean_rows(rows, reciprocal_neighbours(rows, k)), lists)
     report(f"NFormer, k {top_k}, one pool", model(rows, reciprocal_neighbours(rows, top_k)), lists)
     streams = {"embedding as it is": rows}
-    for buffer in BUFFERS:
-        report(f"mean, k {args.mean_k}, online, N {buffer}", mean_rows(rows, online_neighbours(rows, buffer, args.mean_k)), lists)
+    for buffer, online_k in zip(BUFFERS, args.online_k, strict=True):
+        for k in SEARCHED_K if args.search_k else (online_k,):
+            report(f"mean over reciprocal neighbours, k {k}, online, N {buffer}", mean_rows(rows, online_neighbours(rows, buffer, k)), lists)
         fused = model(rows, online_neighbours(rows, buffer, top_k))
         report(f"NFormer, k {top_k}, online, N {buffer}", fused, lists)
         streams[f"NFormer, online, N {buffer}"] = fused

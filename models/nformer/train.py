@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from features import DEFAULT_BACKBONE, Crop, Market, split_rows
+from features import DEFAULT_BACKBONE, Crop, Market, degraded_rows, split_rows
 from landmarks import PICKERS, fix_agents
 from nformer import NFormer, Shape, reciprocal_neighbours, save
 from retrieval import Lists, online_neighbours, scores
@@ -35,14 +35,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--landmarks", type=int, default=5)
     parser.add_argument("--picker", choices=PICKERS, default="kmeans")
     parser.add_argument("--top-k", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--batch-rows", type=int, default=1024)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--scatter", type=float, default=0.5, help="within-class differences added to the rows, see README")
+    parser.add_argument("--degraded", type=float, default=0.7, help="largest share of a degraded crop's row in a training row")
+    parser.add_argument("--identity", type=float, default=0.3)
     parser.add_argument("--triplet", type=float, default=1.0)
     parser.add_argument("--centre", type=float, default=5e-4)
-    parser.add_argument("--validate-every", type=int, default=100)
+    parser.add_argument("--validate-every", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
@@ -51,23 +52,20 @@ def arguments() -> argparse.Namespace:
 class Sets:
     """Draws training sets of rows: half time-ordered buffers, half neighbourhoods of one row.
 
-    The train identities were seen by the backbone, so their features cluster better than a stranger's.
-    `scatter` widens the clusters again: every row gets `scatter` times the difference of two rows of
-    one, random, other identity, which is noise with the shape of the real one.
+    The backbone knows the train identities, so their rows cluster better than a stranger's. Each row is therefore
+    mixed with the row of the same crop badly cut and partly hidden, by a random share up to `degraded`.
     """
 
     SIZES = (64, 128, 256, 512)
 
-    def __init__(self, crops: list[Crop], rows: np.ndarray, scatter: float, seed: int) -> None:
+    def __init__(self, crops: list[Crop], rows: np.ndarray, poor: list[np.ndarray], degraded: float, seed: int) -> None:
         identities = sorted({crop.identity for crop in crops})
         self.labels = np.array([identities.index(crop.identity) for crop in crops])
         self.identities = len(identities)
         self.rows = rows
-        self.scatter = scatter
+        self.poor = np.stack(poor)
+        self.degraded = degraded
         self.rng = np.random.default_rng(seed)
-        self.by_label = np.argsort(self.labels, kind="stable")
-        self.counts = np.bincount(self.labels)
-        self.starts = np.cumsum(self.counts) - self.counts
 
     def time_ordered(self, size: int) -> np.ndarray:
         """Indices of `size` rows that follow each other in time, of a random share of the identities."""
@@ -84,19 +82,14 @@ class Sets:
         centre = self.rng.integers(0, len(self.rows))
         return np.argsort(-(self.rows @ self.rows[centre]), kind="stable")[:size]
 
-    def noise(self, count: int) -> np.ndarray:
-        """`count` within-class differences `[count, D]`."""
-        label = self.rng.integers(0, self.identities, count)
-        first, second = (self.by_label[self.starts[label] + self.rng.integers(0, self.counts[label])] for _ in range(2))
-        return self.rows[first] - self.rows[second]
-
     def draw(self, batch_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Unit rows `[sets, M, D]` and labels `[sets, M]`, about `batch_rows` rows in all."""
         size = int(self.rng.choice(self.SIZES))
         pick = (self.time_ordered, self.neighbourhood)
         chosen = np.stack([pick[index % 2](size) for index in range(batch_rows // size)])
-        strength = self.scatter * self.rng.random((*chosen.shape, 1)).astype(np.float32) * 2
-        rows = self.rows[chosen] + strength * self.noise(chosen.size).reshape(*chosen.shape, -1)
+        poor = self.poor[self.rng.integers(0, len(self.poor), chosen.shape), chosen]
+        share = self.degraded * self.rng.random((*chosen.shape, 1), dtype=np.float32)
+        rows = (1 - share) * self.rows[chosen] + share * poor
         return F.normalize(torch.from_numpy(rows), dim=-1), torch.from_numpy(self.labels[chosen])
 
 
@@ -116,6 +109,8 @@ class Trainer:
     def __init__(self, identities: int, args: argparse.Namespace) -> None:
         self.args = args
         self.model = NFormer(Shape(layers=args.layers), args.landmarks, args.dropout)
+        for layer in self.model.layers:
+            layer.start_as_mean()
         width = self.model.shape.width
         self.classifier = nn.Linear(width, identities, bias=False)
         self.centres = nn.Parameter(torch.randn(identities, width) * 0.1)
@@ -140,7 +135,7 @@ class Trainer:
         identity = F.cross_entropy(self.classifier(output).flatten(0, -2), labels.flatten(), label_smoothing=0.1)
         triplet = batch_hard_triplet(model.head(rows, neighbours, output), labels)
         centre = (fused - self.centres[labels]).square().sum(dim=-1).mean()
-        loss = identity + args.triplet * triplet + args.centre * centre
+        loss = args.identity * identity + args.triplet * triplet + args.centre * centre
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -179,7 +174,8 @@ def main() -> None:
     lists = Lists(market, "val", val_crops)
     train_rows, val_rows = torch.from_numpy(rows), torch.from_numpy(val_rows)
 
-    sets = Sets(crops, rows, args.scatter, args.seed)
+    poor = [degraded_rows(crops, args.backbone, args.out, seed) for seed in (1, 2)]
+    sets = Sets(crops, rows, poor, args.degraded, args.seed)
     trainer = Trainer(sets.identities, args)
     checkpoint = args.out / "last.pt"
     if args.resume and checkpoint.exists():

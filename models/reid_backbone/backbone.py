@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -34,5 +35,8 @@ class Backbone:
     def embed(self, crops: list[Crop]) -> np.ndarray:
         """Embeddings `[n, D]` float32, as the network gives them."""
         height, width = self.input.shape[2:]
-        pictures = (normalise(load_rgb(crop.path, height, width)[None]) for crop in crops)
-        return np.concatenate([self.session.run(None, {self.input.name: picture})[0] for picture in pictures])
+        return self.embed_pictures(load_rgb(crop.path, height, width) for crop in crops)
+
+    def embed_pictures(self, pictures: Iterable[np.ndarray]) -> np.ndarray:
+        """Embeddings `[n, D]` of pictures `[H, W, 3]`, u8 RGB, that have the network's size already."""
+        return np.concatenate([self.session.run(None, {self.input.name: normalise(picture[None])})[0] for picture in pictures])

@@ -64,7 +64,7 @@ def equalise_clipped(network: nn.Module, images: torch.Tensor) -> None:
     chain = [conv for block in network.features for conv in convolutions(block)]
     # In every block all but the last, linear, convolution are clipped; the stem is clipped too.
     clipped = [True] + [conv is not convolutions(block)[-1] for block in network.features[1:] for conv in convolutions(block)]
-    pairs = [(made, used) for made, used, has_clip in zip(chain, chain[1:], clipped) if has_clip]
+    pairs = [(made, used) for made, used, has_clip in zip(chain, chain[1:], clipped, strict=False) if has_clip]
     peaks = channel_peaks([made for made, _ in pairs], network, images)
     for (made, used), peak in zip(pairs, peaks, strict=True):
         scale = (RELU6_TARGET / peak.clamp(min=1e-6)).clamp(1, LARGEST_SCALE)

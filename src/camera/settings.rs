@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, in_range};
 use crate::size::MAX_FRAME_SIDE;
 
 /// Pixel format asked of a camera.
@@ -56,7 +56,7 @@ impl CameraSettings {
     /// Checks every value against its range.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] naming the first key out of its range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key out of its range.
     pub fn validate(&self) -> Result<()> {
         in_range("camera.width", self.width, 16, MAX_FRAME_SIDE)?;
         in_range("camera.height", self.height, 16, MAX_FRAME_SIDE)?;
@@ -92,27 +92,18 @@ impl ClipSettings {
     /// Checks every value against its range.
     ///
     /// # Errors
-    /// [`Error::BadSetting`] naming the first key out of its range.
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key out of its range.
     pub fn validate(&self) -> Result<()> {
         in_range("clip.width", self.width, 0, MAX_FRAME_SIDE)?;
         in_range("clip.height", self.height, 0, MAX_FRAME_SIDE)?;
-        if (0.01..=1000.0).contains(&self.fps) {
-            return Ok(());
-        }
-        Err(Error::BadSetting { key: "clip.fps", expected: "0.01 to 1000".into(), found: self.fps.to_string() })
+        in_range("clip.fps", self.fps, 0.01, 1000.0)
     }
-}
-
-fn in_range(key: &'static str, value: u32, least: u32, most: u32) -> Result<()> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::BadSetting { key, expected: format!("{least} to {most}"), found: value.to_string() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     fn key_of(result: Result<()>) -> &'static str {
         match result {

@@ -2,20 +2,19 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
 use nformer_edge::camera::devices::{self, DeviceInfo, Sizes};
 
 /// Prints one block a video device, and fails if none of them is a camera.
-pub(crate) fn devices() -> Result<ExitCode> {
+pub(crate) fn devices() -> ExitCode {
     let devices = devices::list();
     for device in &devices {
         print(device);
     }
     if devices.iter().any(DeviceInfo::is_camera) {
-        return Ok(ExitCode::SUCCESS);
+        return ExitCode::SUCCESS;
     }
     println!("no camera found; plug one in, or load its driver (`dmesg | tail` tells what the kernel saw)");
-    Ok(ExitCode::from(super::SOURCE))
+    ExitCode::from(super::SOURCE)
 }
 
 fn print(device: &DeviceInfo) {

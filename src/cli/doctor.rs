@@ -33,7 +33,7 @@ enum Finding {
 use Finding::{Bad, Good, Note};
 
 /// Runs all checks; fails if one did.
-pub(crate) fn doctor(args: DoctorArgs) -> Result<ExitCode> {
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let checks = [
         ("camera", camera(&settings)),

@@ -37,6 +37,7 @@ pub(crate) fn health(
         report_dropped: dropped,
         evictions: counters.evictions,
         refused_embeddings: counters.refused,
+        recomputed: pipeline.recomputed().iter().map(|layer| layer.total).collect(),
         resident_bytes: vitals::resident().map_or(0, |resident| resident.now),
         temperature_c: board.temperature_c.map(Into::into),
         throttled: board.throttled,
@@ -68,6 +69,12 @@ pub(crate) fn summary(pipeline: &Pipeline, source: SourceHealth, fps: f32, dropp
         counters.refused,
         counters.ignored,
         counters.forgotten,
+    ));
+    let layers: Vec<String> = pipeline.recomputed().iter().map(|layer| layer.total.to_string()).collect();
+    lines.push(format!(
+        "summary: fusion computed {} rows by layer for {} embeddings",
+        layers.join(", "),
+        counters.embeddings
     ));
     if let Some(resident) = vitals::resident() {
         let megabytes = |bytes: u64| bytes as f64 / 1e6;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use nformer_edge::frame::{Frame, SourceHealth};
-use nformer_edge::pipeline::{Pipeline, Seen};
+use nformer_edge::pipeline::{MemoryItem, Pipeline, Seen};
 use nformer_edge::report::vitals;
 use tracing::info;
 
@@ -28,12 +28,13 @@ pub(crate) struct MemoryArgs {
 }
 
 /// Prints the memory plan, then runs the main job over the source (without reports) and prints what it really took.
-pub(crate) fn memory(args: MemoryArgs) -> Result<ExitCode> {
+pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
     let before = resident_mb()?;
     let (mut pipeline, _) = Pipeline::open(&settings)?;
-    let items = pipeline.memory();
+    let mut items = pipeline.memory();
+    items.push(MemoryItem { name: "report queues", bytes: settings.report.queue_bytes() });
     println!("{:<28} {:>12}", "fixed buffers and models", "bytes");
     for item in &items {
         println!("{:<28} {:>12}", item.name, item.bytes);

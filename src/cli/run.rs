@@ -33,7 +33,7 @@ pub(crate) struct RunArgs {
 }
 
 /// Runs the main job until the source ends or a signal comes.
-pub(crate) fn run(args: RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
     // Before anything slow, so that a folder that cannot be written is told at once.

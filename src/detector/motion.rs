@@ -11,8 +11,8 @@ mod blobs;
 use serde::{Deserialize, Serialize};
 
 use super::candidates::{Candidate, Candidates, MAX_CANDIDATES};
-use super::{BBox, Detection, Detections, DetectorSettings, Shape, nms, within};
-use crate::error::Result;
+use super::{BBox, Detection, Detections, DetectorSettings, Shape, nms};
+use crate::error::{Result, in_range};
 use crate::frame::{Frame, Sampler};
 use background::Background;
 use blobs::{Blob, Blobs};
@@ -48,12 +48,12 @@ impl Default for MotionSettings {
 
 impl MotionSettings {
     pub(super) fn validate(&self) -> Result<()> {
-        within("detector.motion.width", self.width, 32, MAX_SIDE)?;
-        within("detector.motion.learning_rate", self.learning_rate, 0.0005, 0.5)?;
-        within("detector.motion.sensitivity", self.sensitivity, 1.0, 20.0)?;
-        within("detector.motion.min_difference", self.min_difference, 1.0, 128.0)?;
-        within("detector.motion.warm_up", self.warm_up, 1, 1000)?;
-        within("detector.motion.max_share", self.max_share, 0.05, 1.0)
+        in_range("detector.motion.width", self.width, 32, MAX_SIDE)?;
+        in_range("detector.motion.learning_rate", self.learning_rate, 0.0005, 0.5)?;
+        in_range("detector.motion.sensitivity", self.sensitivity, 1.0, 20.0)?;
+        in_range("detector.motion.min_difference", self.min_difference, 1.0, 128.0)?;
+        in_range("detector.motion.warm_up", self.warm_up, 1, 1000)?;
+        in_range("detector.motion.max_share", self.max_share, 0.05, 1.0)
     }
 }
 

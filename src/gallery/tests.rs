@@ -43,9 +43,9 @@ fn a_stranger_is_new_and_known_when_back() {
 fn a_grey_answer_is_put_off_with_its_candidates_until_patience_ends() {
     let mut gallery = gallery();
     ask(&mut gallery, &[vector(0, 0.0)], 0);
-    // cos = 1 / sqrt(1 + 0.9^2) = 0.743: inside 0.7 +- 0.08.
+    // cos = 1 / sqrt(1 + 0.9^2) = 0.743: inside 0.7 +- 0.09.
     let grey = vector(0, 0.9);
-    let answer = ask(&mut gallery, &[grey.clone()], 1);
+    let answer = ask(&mut gallery, std::slice::from_ref(&grey), 1);
     let Assignment::Unsure { candidates } = &answer[0] else { panic!("{answer:?}") };
     assert_eq!(candidates.len(), 1);
     assert_eq!(candidates[0].id, IdentityId(1));
@@ -92,7 +92,11 @@ fn a_prototype_follows_the_rows_and_keeps_what_left() {
     ask(&mut gallery, &[vector(0, 0.0)], 0);
     let moved = vector(4, 0.0);
     gallery.follow([(IdentityId(1), moved.as_slice())].into_iter());
-    assert_eq!(known(&ask(&mut gallery, &[moved.clone()], 1)[0]), Some(1), "the row moved, the prototype with it");
+    assert_eq!(
+        known(&ask(&mut gallery, std::slice::from_ref(&moved), 1)[0]),
+        Some(1),
+        "the row moved, the prototype with it"
+    );
 
     gallery.retire(IdentityId(1), &moved);
     gallery.follow(std::iter::empty());
@@ -105,8 +109,8 @@ fn the_unseen_are_forgotten_and_their_numbers_never_used_again() {
     let settings = GallerySettings { min_embeddings: 1, ttl_s: 60, ..GallerySettings::default() };
     let mut gallery = Gallery::new(settings, WIDTH);
     ask(&mut gallery, &[vector(0, 0.0), vector(2, 0.0)], 0);
-    gallery.expire(Duration::from_secs(50), [IdentityId(2)].into_iter());
-    gallery.expire(Duration::from_secs(61), std::iter::empty());
+    gallery.see(Duration::from_secs(50), [IdentityId(2)].into_iter());
+    gallery.see(Duration::from_secs(61), std::iter::empty());
     assert_eq!((gallery.len(), gallery.forgotten()), (1, 1));
     assert_eq!(known(&ask(&mut gallery, &[vector(2, 0.0)], 62)[0]), Some(2), "moved in the table, still itself");
     assert_eq!(ask(&mut gallery, &[vector(0, 0.0)], 63), [Assignment::New { id: IdentityId(3) }]);
@@ -125,6 +129,54 @@ fn a_full_gallery_forgets_the_least_recently_seen() {
     assert_eq!((gallery.len(), gallery.forgotten()), (MAX_IDENTITIES, 1));
     assert!(gallery.find(IdentityId(1)).is_none());
     assert!(gallery.find(IdentityId(2)).is_some());
+}
+
+#[test]
+fn two_identities_whose_prototypes_come_to_agree_are_merged() {
+    let mut gallery = gallery();
+    ask(&mut gallery, &[vector(0, 0.0)], 0);
+    ask(&mut gallery, &[vector(3, 0.0)], 10);
+    ask(&mut gallery, &[vector(5, 0.0)], 20);
+    let everybody = [IdentityId(1), IdentityId(2), IdentityId(3)];
+    assert_eq!(gallery.merge(everybody.into_iter()), None, "three different people");
+
+    let rows = [(IdentityId(1), vector(0, 0.0)), (IdentityId(2), vector(3, 0.0)), (IdentityId(3), vector(0, 0.2))];
+    gallery.follow(rows.iter().map(|(id, row)| (*id, row.as_slice())));
+    let merge = gallery.merge([IdentityId(3)].into_iter());
+    assert_eq!(merge, Some(Merge { kept: IdentityId(1), gone: IdentityId(3) }), "the older number stays");
+    assert_eq!(gallery.len(), 2);
+    assert_eq!(known(&ask(&mut gallery, &[vector(0, 0.1)], 30)[0]), Some(1));
+    assert_eq!(known(&ask(&mut gallery, &[vector(3, 0.0)], 31)[0]), Some(2), "the third one is untouched");
+}
+
+#[test]
+fn two_who_were_seen_together_are_never_merged() {
+    let mut gallery = gallery();
+    ask(&mut gallery, &[vector(0, 0.0), vector(3, 0.0), vector(5, 0.0)], 0);
+    gallery.see(Duration::from_secs(1), [IdentityId(1), IdentityId(3)].into_iter());
+    let rows = [(IdentityId(1), vector(0, 0.0)), (IdentityId(2), vector(0, 0.05)), (IdentityId(3), vector(0, 0.1))];
+    gallery.follow(rows.iter().map(|(id, row)| (*id, row.as_slice())));
+    let merge = gallery.merge([IdentityId(3)].into_iter());
+    assert_eq!(merge, Some(Merge { kept: IdentityId(2), gone: IdentityId(3) }), "3 met 1, but not 2");
+    assert_eq!(gallery.merge([IdentityId(2)].into_iter()), None, "2 is 3 as well now, and 3 met 1");
+}
+
+#[test]
+fn a_known_person_is_not_evicted_by_a_new_one_of_the_same_frame() {
+    let settings = GallerySettings { min_embeddings: 1, similarity: 1.0, band: 0.0, ..GallerySettings::default() };
+    let mut gallery = Gallery::new(settings, WIDTH);
+    for person in 0..MAX_IDENTITIES {
+        ask(&mut gallery, &[vector(person, person as f32 / 10.0)], person as u64);
+    }
+    gallery.settings.similarity = 0.9999;
+    gallery.settings.margin = 0.0;
+    assert_eq!(gallery.len(), MAX_IDENTITIES);
+    // The least recently seen one comes back together with a stranger.
+    let stranger: Vec<f32> = vector(0, 0.0).iter().map(|value| -value).collect();
+    let answers = ask(&mut gallery, &[stranger, vector(0, 0.0)], 100_000);
+    assert_eq!(known(&answers[1]), Some(1), "{answers:?}");
+    assert!(gallery.find(IdentityId(1)).is_some());
+    assert!(gallery.find(IdentityId(2)).is_none(), "the next oldest made room");
 }
 
 #[test]

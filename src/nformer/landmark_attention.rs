@@ -3,7 +3,6 @@
 //! Per head: `Q' = Q K_A^T / sqrt(d)` and `K' = Q_A K^T`, both `[rows, l]` here; the affinity of a pair is
 //! `W[i, j] = <Q'[i], K'[j]>`. Only reciprocal pairs are ever asked for. Source: section 3.2 of the paper.
 
-use super::reciprocal::ReciprocalNeighbors;
 use super::weights::{Agents, Dense, LayerWeights};
 use crate::kernels::{Linear, add_scaled, dot, softmax};
 use crate::size::MAX_LANDMARKS;
@@ -37,8 +36,6 @@ pub(super) struct Projected {
     queries_keys: Vec<f32>,
     /// l in use.
     landmarks: usize,
-    /// Scores of one row's neighbours.
-    scores: Vec<f32>,
 }
 
 impl LandmarkAttention {
@@ -74,6 +71,24 @@ impl LandmarkAttention {
         }
     }
 
+    /// With fixed agents: projects `x [n, D]`, which are the rows `rows [n]` of the layer's input, into their places.
+    /// `staging` holds n rows of [`LandmarkAttention::widest`] floats.
+    pub(super) fn project_some(&self, x: &[f32], rows: &[u32], staging: &mut [f32], projected: &mut Projected) {
+        let Source::Agents(folded) = &self.source else { return };
+        projected.landmarks = folded.outputs() / (2 * self.heads);
+        for (linear, kept) in [(&self.values, &mut projected.values), (folded, &mut projected.affinity)] {
+            let staging = &mut staging[..rows.len() * linear.outputs()];
+            linear.apply(x, staging);
+            scatter(staging, rows, kept);
+        }
+    }
+
+    /// Floats of the widest projection of a row.
+    pub(super) fn widest(&self) -> usize {
+        let (Source::Agents(linear) | Source::Rows(linear)) = &self.source;
+        self.width.max(linear.outputs())
+    }
+
     /// `[Q' | K']` of each row from `[Q | K]` of it and of the landmark rows.
     fn meet_landmarks(&self, landmarks: &[u32], rows: usize, projected: &mut Projected) {
         let (width, head_width, count) = (self.width, self.width / self.heads, landmarks.len());
@@ -95,9 +110,17 @@ impl LandmarkAttention {
         }
     }
 
-    /// `softmax(W) V` of one row over its reciprocal neighbours, heads side by side, into `out [D]`.
-    pub(super) fn attend(&self, row: usize, neighbors: &[u32], projected: &mut Projected, out: &mut [f32]) {
-        let Projected { values, affinity, landmarks, scores, .. } = projected;
+    /// `softmax(W) V` of one row over its reciprocal neighbours, heads side by side, into `out [D]`. `scores` has a
+    /// place for each neighbour.
+    pub(super) fn attend(
+        &self,
+        row: usize,
+        neighbors: &[u32],
+        projected: &Projected,
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let Projected { values, affinity, landmarks, .. } = projected;
         let (half, count) = (self.heads * *landmarks, *landmarks);
         let scores = &mut scores[..neighbors.len()];
         out.fill(0.0);
@@ -117,7 +140,7 @@ impl LandmarkAttention {
 
 impl Projected {
     /// Room for `max_rows` rows of any of `layers`.
-    pub(super) fn new(layers: &[&LandmarkAttention], max_rows: usize, neighbors: &ReciprocalNeighbors) -> Self {
+    pub(super) fn new(layers: &[&LandmarkAttention], max_rows: usize) -> Self {
         let most = |size: fn(&LandmarkAttention) -> usize| layers.iter().map(|layer| size(layer)).max().unwrap_or(0);
         let width = most(|layer| layer.width);
         let affinity = most(|layer| match &layer.source {
@@ -133,7 +156,6 @@ impl Projected {
             affinity: vec![0.0; max_rows * affinity],
             queries_keys: vec![0.0; max_rows * queries_keys],
             landmarks: 0,
-            scores: vec![0.0; neighbors.places()],
         }
     }
 
@@ -141,7 +163,22 @@ impl Projected {
         size_of_val(self.values.as_slice())
             + size_of_val(self.affinity.as_slice())
             + size_of_val(self.queries_keys.as_slice())
-            + size_of_val(self.scores.as_slice())
+    }
+}
+
+/// Copies the rows `rows [n]` of `from [_, width]` into `to [n, width]`.
+pub(super) fn gather(from: &[f32], rows: &[u32], to: &mut [f32]) {
+    let width = to.len() / rows.len().max(1);
+    for (row, to) in rows.iter().zip(to.chunks_exact_mut(width.max(1))) {
+        to.copy_from_slice(&from[*row as usize * width..][..width]);
+    }
+}
+
+/// Copies `from [n, width]` into the rows `rows [n]` of `to [_, width]`.
+pub(super) fn scatter(from: &[f32], rows: &[u32], to: &mut [f32]) {
+    let width = from.len() / rows.len().max(1);
+    for (row, from) in rows.iter().zip(from.chunks_exact(width.max(1))) {
+        to[*row as usize * width..][..width].copy_from_slice(from);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::kernels::{Linear, add_scaled, gelu, layer_norm};
 
 /// Rows taken through the feed-forward part at once: enough to use each weight often, few enough to keep the hidden
 /// values in the cache.
-const BLOCK: usize = 64;
+pub(super) const BLOCK: usize = 64;
 
 /// One layer of the network.
 #[derive(Clone, Debug)]

@@ -43,16 +43,10 @@ impl ReciprocalNeighbors {
             scores[index] = f32::INFINITY;
             top_k(scores, &mut list[..k]);
         }
-        for row in 0..count {
-            let mut found = 0;
-            for at in 0..k {
-                let other = self.nearest[row * self.places + at];
-                if self.nearest[other as usize * self.places..][..k].contains(&(row as u32)) {
-                    self.mutual[row * self.places + found] = other;
-                    found += 1;
-                }
-            }
-            self.counts[row] = found as u32;
+        let (nearest, places) = (&self.nearest, self.places);
+        let nearest = |row: u32| &nearest[row as usize * places..][..k];
+        for (row, mutual) in self.mutual.chunks_exact_mut(places.max(1)).take(count).enumerate() {
+            self.counts[row] = both_ways(row as u32, nearest, mutual) as u32;
         }
     }
 
@@ -72,6 +66,18 @@ impl ReciprocalNeighbors {
             + size_of_val(self.mutual.as_slice())
             + size_of_val(self.counts.as_slice())
     }
+}
+
+/// Writes `R(row)` into `mutual`, in the order of `nearest(row)`, and returns how many they are.
+pub(super) fn both_ways<'a>(row: u32, nearest: impl Fn(u32) -> &'a [u32], mutual: &mut [u32]) -> usize {
+    let mut found = 0;
+    for other in nearest(row) {
+        if nearest(*other).contains(&row) {
+            mutual[found] = *other;
+            found += 1;
+        }
+    }
+    found
 }
 
 #[cfg(test)]

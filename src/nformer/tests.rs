@@ -2,7 +2,7 @@
 
 mod dense;
 mod files;
-mod random_weights;
+pub(crate) mod random_weights;
 
 use std::path::Path;
 

@@ -17,6 +17,7 @@
 
 use std::path::Path;
 
+use super::settings::Precision;
 use super::tensors::{Tensors, broken, read_bytes};
 use crate::error::{Error, Result};
 use crate::kernels::{BatchNorm, Linear};
@@ -52,6 +53,8 @@ pub(super) struct Dense {
     pub(super) weight: Vec<f32>,
     pub(super) bias: Vec<f32>,
     pub(super) inputs: usize,
+    /// How it is packed.
+    precision: Precision,
 }
 
 /// Scale and shift of a layer norm, `[D]` each.
@@ -121,6 +124,17 @@ impl Weights {
         self
     }
 
+    /// The same weights, to be packed in `precision`; [`Precision::F32`] if nothing else is said.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        for layer in &mut self.layers {
+            for dense in [&mut layer.qkv, &mut layer.out, &mut layer.ffn1, &mut layer.ffn2] {
+                dense.precision = precision;
+            }
+        }
+        self
+    }
+
     /// Width D of the embeddings.
     pub fn width(&self) -> usize {
         self.width
@@ -177,17 +191,22 @@ impl Dense {
             weight: file.floats(&format!("{name}.weight"), &[outputs, inputs])?,
             bias: file.floats(&format!("{name}.bias"), &[outputs])?,
             inputs,
+            precision: Precision::default(),
         })
     }
 
     /// Packed for the kernel.
     pub(super) fn pack(&self) -> Linear {
-        Linear::new(&self.weight, &self.bias, self.inputs)
+        self.pack_outputs(0..self.bias.len())
     }
 
     /// The outputs of `range` alone, packed for the kernel.
     pub(super) fn pack_outputs(&self, range: std::ops::Range<usize>) -> Linear {
-        Linear::new(&self.weight[range.start * self.inputs..range.end * self.inputs], &self.bias[range], self.inputs)
+        let weight = &self.weight[range.start * self.inputs..range.end * self.inputs];
+        match self.precision {
+            Precision::F32 => Linear::new(weight, &self.bias[range], self.inputs),
+            Precision::Int8 => Linear::int8(weight, &self.bias[range], self.inputs),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::backbone::Backbone;
 use crate::detector::{Detector, DetectorKind};
 use crate::error::{Error, Result};
 use crate::model::{Card, Contract};
-use crate::nformer::{NFormer, Weights};
+use crate::nformer::{Online, Weights};
 use crate::report::message::{MAX_MODELS, ModelDigest, text};
 use crate::settings::Settings;
 use crate::size::NEIGHBORS;
@@ -38,13 +38,13 @@ impl Pipeline {
 
         let detector = Detector::new(&settings.detector, detector_card.as_ref())?;
         let backbone = Backbone::load(&backbone_card)?;
-        let weights = load_weights(&fusion_card)?;
+        let weights = load_weights(&fusion_card)?.with_precision(settings.nformer.precision);
         let top_k = settings.nformer.top_k.unwrap_or(match &fusion_card.contract {
             Contract::Fusion(fusion) => fusion.top_k,
             _ => 0,
         });
-        let nformer = NFormer::new(weights, NEIGHBORS)?;
-        Ok((Self::new(settings, detector, backbone, nformer, top_k)?, models))
+        let online = Online::new(weights, NEIGHBORS, top_k)?;
+        Ok((Self::new(settings, detector, backbone, online)?, models))
     }
 }
 

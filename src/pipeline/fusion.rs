@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::backbone::Embedding;
 use crate::error::Result;
 use crate::gallery::IdentityId;
-use crate::neighbors::{NeighborBuffer, Tag};
-use crate::nformer::{Landmarks, NFormer};
+use crate::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
+use crate::nformer::{Online, Recomputed};
 use crate::size::NEIGHBORS;
 use crate::tracks::TrackId;
 
@@ -14,32 +14,24 @@ use crate::tracks::TrackId;
 /// anybody are everybody: fused with them, two strangers would look alike.
 const ROWS_PER_NEIGHBOR: usize = 4;
 
-/// The buffer, the network, and the fused value of every row, in fixed memory.
+/// The buffer, the network over its slots, and whose rows they are, in fixed memory.
 pub(super) struct Fusion {
     buffer: NeighborBuffer,
-    nformer: NFormer,
+    online: Online,
+    /// Neighbours of a row in a buffer that is full enough.
     top_k: usize,
-    width: usize,
-    /// Fused rows as of the last [`Fusion::fuse`], `[NEIGHBORS, D]`.
-    fused: Box<[f32]>,
-    /// Rows of `fused` that are up to date.
-    fused_rows: usize,
     /// Whose row each slot is, once that is known.
     owners: Box<[Option<IdentityId>]>,
     evictions: u64,
 }
 
 impl Fusion {
-    /// An empty buffer before `nformer`.
-    pub(super) fn new(nformer: NFormer, top_k: usize) -> Result<Self> {
-        let width = nformer.width();
+    /// An empty buffer before `online`, which is empty too and has room for as many rows; its k now is the largest.
+    pub(super) fn new(online: Online, policy: EvictionPolicy) -> Result<Self> {
         Ok(Self {
-            buffer: NeighborBuffer::new(width)?,
-            nformer,
-            top_k,
-            width,
-            fused: vec![0.0; NEIGHBORS * width].into(),
-            fused_rows: 0,
+            buffer: NeighborBuffer::new(online.width(), policy)?,
+            top_k: online.top_k(),
+            online,
             owners: vec![None; NEIGHBORS].into(),
             evictions: 0,
         })
@@ -59,34 +51,29 @@ impl Fusion {
         let slot = pushed.slot;
         if pushed.evicted.is_some() {
             self.evictions += 1;
-            if let Some(previous) = self.owners[slot]
-                && slot < self.fused_rows
-            {
-                evicted(previous, &self.fused[slot * self.width..(slot + 1) * self.width]);
+            if let (Some(previous), Some(fused)) = (self.owners[slot], self.online.last_fused(slot)) {
+                evicted(previous, fused);
             }
         }
         self.owners[slot] = None;
+        self.online.replace(slot, embedding)
+    }
+
+    /// Brings the fused rows up to date of everybody known and of the tracks `asked`: only what the new rows changed.
+    pub(super) fn fuse(&mut self, asked: &[TrackId]) -> Result<()> {
+        self.online.set_top_k(self.top_k.min(self.buffer.len() / ROWS_PER_NEIGHBOR).max(1))?;
+        let rows = self.buffer.tags().iter().zip(&self.owners).enumerate();
+        let used = rows.filter(|(_, (tag, owner))| owner.is_some() || asked.contains(&tag.track));
+        self.online.fuse(used.map(|(slot, _)| slot));
         Ok(())
     }
 
-    /// Fuses all rows anew.
-    pub(super) fn fuse(&mut self) -> Result<()> {
-        let top_k = self.top_k.min(self.buffer.len() / ROWS_PER_NEIGHBOR).max(1);
-        let fused = self.nformer.forward(self.buffer.rows(), top_k, Landmarks::Agents)?;
-        for (slot, row) in self.fused.chunks_exact_mut(self.width).take(self.buffer.len()).enumerate() {
-            // A row that fusion cancels out to nothing is similar to nobody; the others are not its fault.
-            if fused.final_row(slot, row).is_err() {
-                row.fill(0.0);
-            }
-        }
-        self.fused_rows = self.buffer.len();
-        Ok(())
-    }
-
-    /// The fused rows whose person is known.
+    /// The fused rows whose person is known, as of the last [`Fusion::fuse`].
+    ///
+    /// A row that fusion cancels out to nothing is all zeros, similar to nobody.
     pub(super) fn owned(&self) -> impl Iterator<Item = (IdentityId, &[f32])> {
-        let rows = self.fused.chunks_exact(self.width).take(self.fused_rows);
-        rows.zip(&self.owners).filter_map(|(row, owner)| owner.map(|owner| (owner, row)))
+        let rows = self.owners.iter().enumerate();
+        rows.filter_map(|(slot, owner)| Some(((*owner)?, self.online.last_fused(slot)?)))
     }
 
     /// Notes that the rows of `track` that nobody owns yet are of `owner`.
@@ -98,14 +85,22 @@ impl Fusion {
         }
     }
 
+    /// Gives the rows of `gone` to `kept`.
+    pub(super) fn rename(&mut self, gone: IdentityId, kept: IdentityId) {
+        for owner in self.owners.iter_mut().filter(|owner| **owner == Some(gone)) {
+            *owner = Some(kept);
+        }
+    }
+
     /// Writes the L2-normalised mean of the fused rows of `track` that nobody owns yet into `mean`, `[D]`; returns how
-    /// many there are.
+    /// many there are. The track is one of those that were asked for last.
     pub(super) fn open_mean(&self, track: TrackId, mean: &mut [f32]) -> u32 {
         mean.fill(0.0);
         let mut count = 0;
-        for slot in 0..self.fused_rows {
-            if self.is_open(slot, track) {
-                let row = &self.fused[slot * self.width..(slot + 1) * self.width];
+        for slot in 0..self.buffer.len() {
+            if self.is_open(slot, track)
+                && let Some(row) = self.online.last_fused(slot)
+            {
                 mean.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
                 count += 1;
             }
@@ -123,10 +118,17 @@ impl Fusion {
         self.evictions
     }
 
-    /// Bytes of the buffer with its fused rows, and of the network with its scratch.
+    /// Rows that the network computed, by layer.
+    pub(super) fn recomputed(&self) -> &[Recomputed] {
+        self.online.recomputed()
+    }
+
+    /// Bytes of the buffer, and of the network with all that it keeps of the rows.
     pub(super) fn bytes(&self) -> (usize, usize) {
-        let fused = size_of_val(&*self.fused) + size_of_val(&*self.owners);
-        let nformer = self.nformer.bytes();
-        (self.buffer.bytes() + fused, nformer.weights + nformer.scratch)
+        let online = self.online.bytes();
+        (self.buffer.bytes() + size_of_val(&*self.owners), online.weights + online.scratch)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decimal::Decimal;
 use crate::detector::BBox;
+use crate::size::MAX_LAYERS;
 
 /// Version of the wire format, the first field of [`Hello`].
 pub const WIRE_VERSION: u8 = 1;
@@ -161,6 +162,8 @@ pub struct Health {
     pub evictions: u64,
     /// Embeddings refused at the door.
     pub refused_embeddings: u64,
+    /// Rows that the fusion network computed, by layer.
+    pub recomputed: heapless::Vec<u64, MAX_LAYERS>,
     /// Resident memory of the process, in bytes.
     pub resident_bytes: u64,
     /// Temperature of the processor in degrees Celsius, if the board tells it.

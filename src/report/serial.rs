@@ -11,7 +11,7 @@ use serialport::{ClearBuffer, SerialPort, TTYPort};
 
 use super::codec::Format;
 use super::sink::{Output, Phase, Prepared, Written};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_range};
 
 /// First and longest wait before a lost port is opened again.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -43,17 +43,12 @@ impl SerialSettings {
     /// # Errors
     /// [`Error::BadSetting`] naming the first key that is out of its range.
     pub fn validate(&self) -> Result<()> {
-        let bad = |key, expected: &str, found: String| Error::BadSetting { key, expected: expected.into(), found };
         if self.port.as_deref() == Some("") {
-            return Err(bad("report.serial.port", "the path of a device", "an empty path".into()));
+            let (expected, found) = ("the path of a device".into(), "an empty path".into());
+            return Err(Error::BadSetting { key: "report.serial.port", expected, found });
         }
-        if !(300..=4_000_000).contains(&self.baud) {
-            return Err(bad("report.serial.baud", "300 to 4000000", self.baud.to_string()));
-        }
-        if !(10..=60_000).contains(&self.write_timeout_ms) {
-            return Err(bad("report.serial.write_timeout_ms", "10 to 60000", self.write_timeout_ms.to_string()));
-        }
-        Ok(())
+        in_range("report.serial.baud", self.baud, 300, 4_000_000)?;
+        in_range("report.serial.write_timeout_ms", self.write_timeout_ms, 10, 60_000)
     }
 }
 

@@ -74,6 +74,7 @@ fn any_health() -> impl Strategy<Value = Health> {
             report_dropped: n[6],
             evictions: n[7],
             refused_embeddings: n[8],
+            recomputed: n[..3].iter().copied().collect(),
             resident_bytes: n[9],
             temperature_c,
             throttled,
