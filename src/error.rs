@@ -255,7 +255,7 @@ pub enum Error {
 ///
 /// # Errors
 /// [`Error::BadSetting`] if it does not.
-pub(crate) fn in_range<T: PartialOrd + Display>(key: &'static str, value: T, least: T, most: T) -> Result<()> {
+pub(crate) fn in_range<T: Copy + PartialOrd + Display>(key: &'static str, value: T, least: T, most: T) -> Result<()> {
     if value >= least && value <= most {
         return Ok(());
     }
