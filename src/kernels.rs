@@ -1,7 +1,8 @@
 //! Arithmetic only: slices in, slices out, no word of the model.
 //!
 //! Every kernel is a safe loop over fixed lanes that the compiler turns into vector instructions; the
-//! board's `target-cpu` decides which. The order of additions is part of each kernel, so a result depends
+//! board's `target-cpu` decides which. Only the one that costs, [`Linear`], has hand-written versions beside it (`arch`),
+//! which give the same bits. The order of additions is part of each kernel, so a result depends
 //! neither on how many rows are worked on together nor on the time of day. Each kernel has a plain `f64`
 //! twin in its tests.
 

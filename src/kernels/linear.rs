@@ -36,13 +36,12 @@ impl Linear {
         Self { panels: Panels::Float(FloatPanels::new(weight, bias, inputs)) }
     }
 
-    /// Packs `weight [out, in]` as bytes, a quarter of the memory: `W = s_w w` with w from -127 to 127 and one s_w an
-    /// output, the largest weight divided by 127. `bias [out]` stays as it is.
+    /// Packs `weight [out, in]` as bytes, a quarter of the memory: from -127 to 127, times a scale for each output, its
+    /// largest weight divided by 127. `bias [out]` stays as it is.
     ///
-    /// Each row of x is turned into bytes when it is worked on: `x = s_x (q - z)` with q from -128 to 127, spanning the row's
-    /// least and largest value and 0. `sum_i w q` is exact, so that only those two roundings are lost, and the result is
-    /// the same bits on every processor. A row of values below 1e-30 counts as zeros; a row with a value that is not finite,
-    /// or whose span is none, gives NaN.
+    /// Each row of x is turned into such bytes when it is worked on, with a scale of its own. Their products are summed
+    /// exactly, so that only those two roundings are lost, and the result is the same bits on every processor. A row of
+    /// values below 1e-30 counts as zeros; a row with a value that is not finite gives NaN.
     ///
     /// # Panics
     /// If `weight` does not hold `inputs` values for each of `bias`, or for more than 32768 inputs.

@@ -1,7 +1,9 @@
 //! One check of every version, stamped: the same bits as the definition.
 
 use super::super::LANES;
-use super::super::reference::{bytes, matrix};
+use super::super::reference::bytes;
+#[cfg(target_arch = "x86_64")]
+use super::super::reference::matrix;
 use super::*;
 
 /// Rows and panels of a tile, with the definition's sums beside those of `tiles`.
@@ -49,6 +51,7 @@ fn all_int8_shapes<T: Int8Tile>(tiles: T, groups: usize, mut value: impl FnMut()
     compare_int8::<4, 2, T>(tiles, groups, &mut value);
 }
 
+#[cfg(target_arch = "x86_64")]
 fn compare_float<const ROWS: usize, const PANELS: usize>(tiles: impl FloatTile, inputs: usize) {
     let x: [Vec<f32>; ROWS] = std::array::from_fn(|row| matrix(1, inputs, 7 + row as u64));
     let weights = matrix(PANELS * inputs, LANES, 99 + inputs as u64);

@@ -214,7 +214,7 @@ impl Integer for Group {}
 #[inline]
 #[target_feature(enable = "avx2")]
 fn load_integers<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
-    let at = line.0.as_ptr().cast::<__m256i>();
+    let at = std::ptr::from_ref(line).cast::<__m256i>();
     // SAFETY: a line is 64 bytes, aligned to 64.
     unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
 }
@@ -222,7 +222,7 @@ fn load_integers<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_integers(values: [__m256i; 2], line: &mut Line<i32>) {
-    let at = line.0.as_mut_ptr().cast::<__m256i>();
+    let at = std::ptr::from_mut(line).cast::<__m256i>();
     // SAFETY: a line is 64 bytes, aligned to 64.
     unsafe {
         _mm256_store_si256(at, values[0]);

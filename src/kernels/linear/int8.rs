@@ -2,7 +2,7 @@
 
 use super::super::LANES;
 use super::super::arch::{FILLED, Group, Int8Kernel, Int8Tile, Line, PlainInt8, Shape};
-use super::quantise::{Span, quantise, quantise_weights};
+use super::quantise::{quantise, quantise_weights};
 use super::tiles::{Tiles, lines, run, write};
 
 /// Groups of the rows that are worked on together: what fits the first cache, and what one or a few rows need.
@@ -23,7 +23,7 @@ pub(super) struct Int8Panels {
     /// Groups of a row.
     groups: usize,
     panels: Vec<Line<Group>>,
-    /// Of each output: s_w, the sum of its weights w, and the bias.
+    /// Of each output: the scale of its weights, their sum as bytes, and the bias.
     scales: Vec<Line<f32>>,
     weight_sums: Vec<Line<i32>>,
     bias: Vec<Line<f32>>,
@@ -97,14 +97,14 @@ impl Int8Panels {
     fn apply_in_blocks<const ROOM: usize>(&self, tiles: impl Int8Tile, x: &[f32], y: &mut [f32]) {
         let most = ROWS.min(ROOM / self.groups);
         let mut bytes = [[0; 4]; ROOM];
-        let mut spans = [Span::default(); ROWS];
+        let mut row_scales = [0.0; ROWS];
         for (x, y) in x.chunks(most * self.inputs).zip(y.chunks_mut(most * self.outputs)) {
             let rows = x.chunks_exact(self.inputs).zip(bytes.chunks_exact_mut(self.groups));
-            for ((row, bytes), span) in rows.zip(&mut spans) {
-                *span = quantise(row, bytes);
+            for ((row, bytes), scale) in rows.zip(&mut row_scales) {
+                *scale = quantise(row, bytes);
             }
             let rows = x.len() / self.inputs;
-            let mut product = Product { weights: self, tiles, bytes: &bytes, spans: &spans, y };
+            let mut product = Product { weights: self, tiles, bytes: &bytes, row_scales: &row_scales, y };
             run(&mut product, rows, self.bias.len());
         }
     }
@@ -114,7 +114,7 @@ struct Product<'a, T> {
     weights: &'a Int8Panels,
     tiles: T,
     bytes: &'a [Group],
-    spans: &'a [Span],
+    row_scales: &'a [f32],
     y: &'a mut [f32],
 }
 
@@ -129,23 +129,21 @@ impl<T: Int8Tile> Tiles for Product<'_, T> {
         let mut sums = [std::array::from_fn(start); ROWS];
         self.tiles.tile(x, weights, &mut sums);
         for (at_row, sums) in sums.iter().enumerate() {
-            let span = self.spans[row + at_row];
             for (at_panel, sum) in sums.iter().enumerate() {
                 let at = panel + at_panel;
-                let line = to_floats(sum, span, &weight_sums[at], &scales[at], &bias[at]);
+                let line = to_floats(sum, self.row_scales[row + at_row], &scales[at], &bias[at]);
                 write(&line, self.y, row + at_row, at, *outputs);
             }
         }
     }
 }
 
-/// `s_x s_w (sum_i w q - z sum_i w) + b`. Each step is one rounding, never two in one: the same bits everywhere.
+/// The sum, times both scales, and the bias. Each step is one rounding, never two in one: the same bits everywhere.
 #[inline]
-fn to_floats(sum: &Line<i32>, span: Span, weight_sums: &Line<i32>, scales: &Line<f32>, bias: &Line<f32>) -> Line<f32> {
+fn to_floats(sum: &Line<i32>, row_scale: f32, scales: &Line<f32>, bias: &Line<f32>) -> Line<f32> {
     let mut line = Line([0.0; LANES]);
     for (lane, value) in line.0.iter_mut().enumerate() {
-        let centred = sum.0[lane] as f32 - span.zero * weight_sums.0[lane] as f32;
-        *value = centred * (span.scale * scales.0[lane]) + bias.0[lane];
+        *value = sum.0[lane] as f32 * (row_scale * scales.0[lane]) + bias.0[lane];
     }
     line
 }
