@@ -85,6 +85,8 @@ pub(super) enum FloatKernel {
     Plain,
     #[cfg(target_arch = "x86_64")]
     Avx2(x86_64::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(x86_64::Avx512),
 }
 
 /// The versions for bytes.
@@ -105,8 +107,13 @@ impl FloatKernel {
     /// The best version that this processor runs.
     pub(super) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
-        if let Some(found) = x86_64::Avx2::detect() {
-            return Self::Avx2(found);
+        {
+            if let Some(found) = x86_64::Avx512::detect() {
+                return Self::Avx512(found);
+            }
+            if let Some(found) = x86_64::Avx2::detect() {
+                return Self::Avx2(found);
+            }
         }
         Self::Plain
     }

@@ -122,6 +122,10 @@ macro_rules! stamp {
                 compare_float::<2, 2>(tiles, inputs);
                 compare_float::<3, 1>(tiles, inputs);
                 compare_float::<4, 1>(tiles, inputs);
+                compare_float::<1, 8>(tiles, inputs);
+                compare_float::<2, 4>(tiles, inputs);
+                compare_float::<3, 2>(tiles, inputs);
+                compare_float::<4, 2>(tiles, inputs);
             }
         }
     };
@@ -138,3 +142,5 @@ stamp!(int8 neon, Some(aarch64::Neon::new()));
 stamp!(int8 dot_product, aarch64::DotProduct::detect());
 #[cfg(target_arch = "x86_64")]
 stamp!(float avx2_floats, x86_64::Avx2::detect());
+#[cfg(target_arch = "x86_64")]
+stamp!(float avx512_floats, x86_64::Avx512::detect());

@@ -1,12 +1,13 @@
-//! AVX2 and AVX-512 VNNI.
+//! AVX2, AVX-512, and its VNNI.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps, _mm256_load_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_dpbusd_epi32, _mm512_load_si512,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_store_si512,
+    __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps,
+    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps,
+    _mm512_dpbusd_epi32, _mm512_load_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
 };
 
 use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
@@ -15,6 +16,10 @@ use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx2(());
 
+/// Proof that the processor has AVX-512.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Avx512(());
+
 /// Proof that the processor has AVX-512 with VNNI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx512Vnni(());
@@ -22,6 +27,12 @@ pub(in super::super) struct Avx512Vnni(());
 impl Avx2 {
     pub(in super::super) fn detect() -> Option<Self> {
         is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+}
+
+impl Avx512 {
+    pub(in super::super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
 }
 
@@ -42,6 +53,20 @@ impl FloatTile for Avx2 {
     ) {
         // SAFETY: `self` exists, so the processor has AVX2.
         unsafe { float_tile(x, panels, totals) }
+    }
+}
+
+impl FloatTile for Avx512 {
+    const SHAPE: Shape = Shape::Large;
+
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[f32]; ROWS],
+        panels: [&[Line<f32>]; PANELS],
+        totals: &mut Sums<f32, ROWS, PANELS>,
+    ) {
+        // SAFETY: `self` exists, so the processor has AVX-512.
+        unsafe { wide_float_tile(x, panels, totals) }
     }
 }
 
@@ -118,6 +143,50 @@ fn float_tile<const ROWS: usize, const PANELS: usize>(
         for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
             let before = load_floats(total);
             store_floats([_mm256_add_ps(before[0], middle[0]), _mm256_add_ps(before[1], middle[1])], total);
+        }
+    }
+}
+
+/// As [`multiply_add`], sixteen at once.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn multiply_add_wide(a: __m512, b: __m512, c: __m512) -> __m512 {
+    #[cfg(target_feature = "fma")]
+    return std::arch::x86_64::_mm512_fmadd_ps(a, b, c);
+    #[cfg(not(target_feature = "fma"))]
+    _mm512_add_ps(_mm512_mul_ps(a, b), c)
+}
+
+/// [`float_tile`] with a whole line in one register.
+#[target_feature(enable = "avx512f")]
+fn wide_float_tile<const ROWS: usize, const PANELS: usize>(
+    x: [&[f32]; ROWS],
+    panels: [&[Line<f32>]; PANELS],
+    totals: &mut Sums<f32, ROWS, PANELS>,
+) {
+    let inputs = panels.first().map_or(0, |panel| panel.len());
+    for long in (0..inputs).step_by(LONG) {
+        let end = inputs.min(long + LONG);
+        let mut middle = [[_mm512_setzero_ps(); PANELS]; ROWS];
+        for short in (long..end).step_by(SHORT) {
+            let block = short..end.min(short + SHORT);
+            let x = x.map(|row| &row[block.clone()]);
+            let panels = panels.map(|panel| &panel[block.clone()]);
+            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+            for at in 0..block.len() {
+                for panel in 0..PANELS {
+                    let weights = load_wide(&panels[panel][at]);
+                    for row in 0..ROWS {
+                        sums[row][panel] = multiply_add_wide(_mm512_set1_ps(x[row][at]), weights, sums[row][panel]);
+                    }
+                }
+            }
+            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+                *middle = _mm512_add_ps(*middle, *sums);
+            }
+        }
+        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
+            store_wide(_mm512_add_ps(load_wide(total), *middle), total);
         }
     }
 }
@@ -204,6 +273,20 @@ fn store_floats(values: [__m256; 2], line: &mut Line<f32>) {
         _mm256_store_ps(at, values[0]);
         _mm256_store_ps(at.add(8), values[1]);
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_wide(line: &Line<f32>) -> __m512 {
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { _mm512_load_ps(line.0.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store_wide(values: __m512, line: &mut Line<f32>) {
+    // SAFETY: a line is 64 bytes, aligned to 64.
+    unsafe { _mm512_store_ps(line.0.as_mut_ptr(), values) }
 }
 
 /// What a line of whole numbers consists of: four bytes each, all patterns allowed.

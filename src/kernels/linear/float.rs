@@ -42,6 +42,8 @@ impl FloatPanels {
             FloatKernel::Plain => self.apply_with(Plain, x, y),
             #[cfg(target_arch = "x86_64")]
             FloatKernel::Avx2(tiles) => self.apply_with(tiles, x, y),
+            #[cfg(target_arch = "x86_64")]
+            FloatKernel::Avx512(tiles) => self.apply_with(tiles, x, y),
         }
     }
 
