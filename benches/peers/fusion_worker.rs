@@ -89,8 +89,8 @@ impl Bench {
 
     fn full(&mut self, size: usize, top_k: usize, precision: Precision) -> Duration {
         if self.full.as_ref().is_none_or(|(held, kind, _)| (*held, *kind) != (size, precision)) {
-            let weights = Weights::read(&self.weights).expect("weights");
-            let nformer = NFormer::with_precision(weights, size, precision).expect("a network");
+            let weights = Weights::read(&self.weights).expect("weights").with_precision(precision);
+            let nformer = NFormer::new(weights, size).expect("a network");
             self.full = Some((size, precision, nformer));
         }
         let (_, _, nformer) = self.full.as_mut().expect("it was just made");
