@@ -44,9 +44,9 @@ CONF
 }
 
 fetch() {
-    command -v apt-get dpkg-deb >/dev/null || skip "no compiler for $TARGET here, and no apt to fetch one with"
+    { have apt-get && have dpkg-deb; } || skip "no compiler for $TARGET here, and no apt to fetch one with"
     rm -rf "$ROOT" "$CACHE/debs" && mkdir -p "$ROOT" "$CACHE/debs" && cd "$CACHE/debs"
-    # Names of what the system has not got, dependencies included. Nothing is installed by --print-uris.
+    # What the system has not got, dependencies included. Nothing is installed by --print-uris.
     local wanted=(rustc-web gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static) names
     names=$(apt-get install -y --no-install-recommends --print-uris "${wanted[@]}" 2>/dev/null |
         awk '$1 ~ /^\047/ { sub(/_.*/, "", $2); print $2 }') || skip "apt does not know ${wanted[*]} (apt-get update?)"
@@ -61,20 +61,30 @@ fetch() {
     touch "$ROOT/complete"
 }
 
-export RUSTC=${RUSTC:-rustc}
-if knows_target "$RUSTC" && command -v aarch64-linux-gnu-gcc qemu-aarch64-static >/dev/null; then
-    LINKER=aarch64-linux-gnu-gcc QEMU=qemu-aarch64-static LIBRARIES=${LD_LIBRARY_PATH:-}
-else
-    [ -e "$ROOT/complete" ] || fetch
-    RUSTC=$CACHE/rustc LINKER=$CACHE/gcc QEMU=$ROOT/usr/bin/qemu-aarch64-static
-    LIBRARIES=$ROOT/usr/lib/x86_64-linux-gnu:$ROOT/usr/lib
-    # The unpacked programs find their own libraries only when told, and cargo must not inherit that.
-    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$LIBRARIES" "$ROOT/usr/bin/rustc" > "$RUSTC"
+have() { command -v "$1" >/dev/null; }
+
+# wrap NAME: a fetched program that finds its libraries, which nothing else may inherit.
+wrap() {
+    [ -x "$ROOT/usr/bin/$1" ] || skip "no $1; remove $CACHE to fetch it again"
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s PATH=%s:$PATH exec %s "$@"\n' \
-        "$LIBRARIES" "$ROOT/usr/bin" "$ROOT/usr/bin/aarch64-linux-gnu-gcc" > "$LINKER"
-    chmod +x "$RUSTC" "$LINKER"
+        "$ROOT/usr/lib/x86_64-linux-gnu:$ROOT/usr/lib" "$ROOT/usr/bin" "$ROOT/usr/bin/$1" > "$CACHE/$1"
+    chmod +x "$CACHE/$1"
+    echo "$CACHE/$1"
+}
+
+# tool NAME: the system's, or the fetched one.
+tool() { command -v "$1" || wrap "$1"; }
+
+export RUSTC=${RUSTC:-rustc}
+if ! { knows_target "$RUSTC" && have aarch64-linux-gnu-gcc && have qemu-aarch64-static; }; then
+    [ -e "$ROOT/complete" ] || fetch
+fi
+if ! knows_target "$RUSTC"; then
+    RUSTC=$(wrap rustc)
     knows_target "$RUSTC" || skip "the fetched compiler does not know $TARGET; remove $CACHE to fetch it again"
 fi
+LINKER=$(tool aarch64-linux-gnu-gcc)
+QEMU=$(tool qemu-aarch64-static)
 
 CRATE=$(mktemp -d)
 trap 'rm -rf "$CRATE"' EXIT

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
+use nformer_edge::backbone::Embedding;
 use nformer_edge::kernels::{dot, l2_normalise};
-use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
+use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights};
 
 const ROWS: usize = 256;
 
@@ -98,4 +99,35 @@ fn int8_takes_a_quarter_of_the_memory() {
     let int8 = NFormer::new(weights.with_precision(Precision::Int8), 1).unwrap().bytes();
     assert_eq!(float.scratch, int8.scratch);
     assert!(int8.weights * 7 < float.weights * 2, "{int8:?} {float:?}");
+}
+
+/// Each row has a scale of its own, so that a row alone is the same bits as among others: the incremental way stays exact.
+#[test]
+fn int8_online_equals_the_full_pass() {
+    const SLOTS: usize = 24;
+    let Some(weights) = shipped() else { return };
+    let weights = weights.with_precision(Precision::Int8);
+    let mut full = NFormer::new(weights.clone(), SLOTS).unwrap();
+    let mut online = Online::new(weights, SLOTS, 5).unwrap();
+    let mut rows = people(full.width(), 6, 0.7, 3);
+    let mut expected = vec![0.0; full.width()];
+    let mut held = Vec::new();
+    for (at, row) in rows.chunks_exact_mut(full.width()).take(3 * SLOTS).enumerate() {
+        let embedding = Embedding::normalise(row).unwrap();
+        if at < SLOTS {
+            held.extend_from_slice(embedding.as_slice());
+            online.push(embedding).unwrap();
+        } else {
+            let slot = at * 5 % SLOTS;
+            held[slot * full.width()..][..full.width()].copy_from_slice(embedding.as_slice());
+            online.replace(slot, embedding).unwrap();
+        }
+        let stale: Vec<usize> = online.stale().collect();
+        online.fuse(stale);
+        let fused = full.forward(&held, 5, Landmarks::Agents).unwrap();
+        for row in 0..fused.len() {
+            fused.final_row(row, &mut expected).unwrap();
+            assert_eq!(online.fused(row).unwrap(), expected, "row {row} after {at} changes");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use nformer_edge::backbone::Embedding;
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
-use nformer_edge::nformer::{Landmarks, NFormer, Weights};
+use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
@@ -69,11 +69,11 @@ fn requests(work: impl FnOnce()) -> u64 {
 }
 
 /// Pushes an embedding and fuses the whole buffer, `steps` times; requests on the way.
-fn push_and_fuse<const N: usize>(shape: Shape, top_k: usize, given: bool, steps: u32) -> u64 {
+fn push_and_fuse<const N: usize>(shape: Shape, top_k: usize, given: bool, precision: Precision, steps: u32) -> u64 {
     let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", &shape.heads.to_string())]);
     let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
     let weights = if given { weights.without_agents() } else { weights };
-    let mut nformer = NFormer::new(weights, N).unwrap();
+    let mut nformer = NFormer::new(weights.with_precision(precision), N).unwrap();
     let mut buffer = NeighborBuffer::<N>::new(shape.width, EvictionPolicy::Redundant).unwrap();
     let mut random = Random::new(2);
     let mut row = vec![0.0; shape.width];
@@ -102,14 +102,15 @@ fn the_counter_counts() {
 #[test]
 fn ten_thousand_steps_of_a_small_network_allocate_nothing() {
     let shape = Shape { width: 32, heads: 2, layers: 2, feed_forward: 64, agents: 3, mean_weight: 0.5 };
-    assert_eq!(push_and_fuse::<16>(shape, 5, false, 10_000), 0);
-    assert_eq!(push_and_fuse::<16>(shape, 5, true, 1_000), 0);
+    assert_eq!(push_and_fuse::<16>(shape, 5, false, Precision::F32, 10_000), 0);
+    assert_eq!(push_and_fuse::<16>(shape, 5, true, Precision::F32, 1_000), 0);
 }
 
 #[test]
 fn hundreds_of_steps_of_a_full_width_network_allocate_nothing() {
     let shape = Shape { width: 256, heads: 2, layers: 4, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
-    assert_eq!(push_and_fuse::<16>(shape, 5, false, 300), 0);
+    assert_eq!(push_and_fuse::<16>(shape, 5, false, Precision::F32, 300), 0);
+    assert_eq!(push_and_fuse::<16>(shape, 5, false, Precision::Int8, 300), 0);
 }
 
 #[test]

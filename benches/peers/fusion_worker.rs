@@ -89,8 +89,8 @@ impl Bench {
 
     fn full(&mut self, size: usize, top_k: usize, precision: Precision) -> Duration {
         if self.full.as_ref().is_none_or(|(held, kind, _)| (*held, *kind) != (size, precision)) {
-            let weights = Weights::read(&self.weights).expect("weights");
-            let nformer = NFormer::new(weights.with_precision(precision), size).expect("a network");
+            let weights = Weights::read(&self.weights).expect("weights").with_precision(precision);
+            let nformer = NFormer::new(weights, size).expect("a network");
             self.full = Some((size, precision, nformer));
         }
         let (_, _, nformer) = self.full.as_mut().expect("it was just made");
@@ -206,5 +206,5 @@ fn filmed(name: &str) -> Option<Vec<u32>> {
     let identity: u32 = parts.next()?.parse().ok()?;
     let (camera, sequence) = parts.next()?.strip_prefix('c')?.split_once('s')?;
     let frame = parts.next()?.parse().ok()?;
-    (identity % 4 == 0).then_some(vec![sequence.parse().ok()?, frame, camera.parse().ok()?, identity])
+    identity.is_multiple_of(4).then_some(vec![sequence.parse().ok()?, frame, camera.parse().ok()?, identity])
 }

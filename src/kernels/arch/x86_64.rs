@@ -4,10 +4,10 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps,
-    _mm512_dpbusd_epi32, _mm512_load_ps, _mm512_load_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
+    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32,
+    _mm512_load_ps, _mm512_load_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_store_ps, _mm512_store_si512,
 };
 
 use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
@@ -51,7 +51,7 @@ impl FloatTile for Avx2 {
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
-        // SAFETY: `self` exists, so the processor has AVX2.
+        // SAFETY: `self` exists, so the processor has AVX2; a build with FMA runs only where there is FMA.
         unsafe { float_tile(x, panels, totals) }
     }
 }
@@ -100,17 +100,24 @@ impl Int8Tile for Avx512Vnni {
     }
 }
 
-/// In one rounding or in two, as the build does everywhere else: the same bits as the definition on every processor.
+/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
+#[cfg(target_feature = "fma")]
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
+    std::arch::x86_64::_mm256_fmadd_ps(a, b, c)
+}
+
+/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
+#[cfg(not(target_feature = "fma"))]
 #[inline]
 #[target_feature(enable = "avx2")]
 fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-    #[cfg(target_feature = "fma")]
-    return std::arch::x86_64::_mm256_fmadd_ps(a, b, c);
-    #[cfg(not(target_feature = "fma"))]
-    _mm256_add_ps(_mm256_mul_ps(a, b), c)
+    _mm256_add_ps(std::arch::x86_64::_mm256_mul_ps(a, b), c)
 }
 
-#[target_feature(enable = "avx2")]
+#[cfg_attr(target_feature = "fma", target_feature(enable = "avx2,fma"))]
+#[cfg_attr(not(target_feature = "fma"), target_feature(enable = "avx2"))]
 fn float_tile<const ROWS: usize, const PANELS: usize>(
     x: [&[f32]; ROWS],
     panels: [&[Line<f32>]; PANELS],
@@ -154,7 +161,7 @@ fn multiply_add_wide(a: __m512, b: __m512, c: __m512) -> __m512 {
     #[cfg(target_feature = "fma")]
     return std::arch::x86_64::_mm512_fmadd_ps(a, b, c);
     #[cfg(not(target_feature = "fma"))]
-    _mm512_add_ps(_mm512_mul_ps(a, b), c)
+    _mm512_add_ps(std::arch::x86_64::_mm512_mul_ps(a, b), c)
 }
 
 /// [`float_tile`] with a whole line in one register.
