@@ -94,6 +94,8 @@ pub(super) enum FloatKernel {
 pub(super) enum Int8Kernel {
     Plain,
     #[cfg(target_arch = "x86_64")]
+    Sse2(x86_64::Sse2),
+    #[cfg(target_arch = "x86_64")]
     Avx2(x86_64::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(x86_64::Avx512Vnni),
@@ -127,13 +129,13 @@ impl Int8Kernel {
             if let Some(found) = x86_64::Avx512Vnni::detect() {
                 return Self::Avx512Vnni(found);
             }
-            if let Some(found) = x86_64::Avx2::detect() {
-                return Self::Avx2(found);
-            }
+            x86_64::Avx2::detect().map_or(Self::Sse2(x86_64::Sse2), Self::Avx2)
         }
         #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
-        return aarch64::DotProduct::detect().map_or(Self::Neon(aarch64::Neon::new()), Self::DotProduct);
-        #[cfg(not(all(target_arch = "aarch64", target_endian = "little")))]
+        {
+            aarch64::DotProduct::detect().map_or(Self::Neon(aarch64::Neon::new()), Self::DotProduct)
+        }
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         Self::Plain
     }
 }

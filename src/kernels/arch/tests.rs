@@ -133,6 +133,8 @@ macro_rules! stamp {
 
 stamp!(int8 plain_bytes, Some(PlainInt8));
 #[cfg(target_arch = "x86_64")]
+stamp!(int8 sse2, Some(x86_64::Sse2));
+#[cfg(target_arch = "x86_64")]
 stamp!(int8 avx2_bytes, x86_64::Avx2::detect());
 #[cfg(target_arch = "x86_64")]
 stamp!(int8 avx512_vnni, x86_64::Avx512Vnni::detect());

@@ -1,16 +1,21 @@
-//! AVX2, AVX-512, and its VNNI.
+//! SSE2, AVX2, AVX-512, and its VNNI.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, __m512, __m512i, _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps,
-    _mm256_load_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setzero_ps, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32,
-    _mm512_load_ps, _mm512_load_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
-    _mm512_store_ps, _mm512_store_si512,
+    __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_madd_epi16,
+    _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
+    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
+    _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_load_ps, _mm512_load_si512,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
 };
 
 use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+
+/// Every 64-bit x86 has SSE2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Sse2;
 
 /// Proof that the processor has AVX2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +72,25 @@ impl FloatTile for Avx512 {
     ) {
         // SAFETY: `self` exists, so the processor has AVX-512.
         unsafe { wide_float_tile(x, panels, totals) }
+    }
+}
+
+impl Int8Tile for Sse2 {
+    const SHAPE: Shape = Shape::Small;
+    const OFFSET: i32 = 0;
+
+    fn tile<const ROWS: usize, const PANELS: usize>(
+        self,
+        x: [&[Group]; ROWS],
+        panels: [&[Line<Group>]; PANELS],
+        sums: &mut Sums<i32, ROWS, PANELS>,
+    ) {
+        for (x, sums) in x.into_iter().zip(sums) {
+            for (panel, total) in panels.into_iter().zip(sums) {
+                // SAFETY: the target has SSE2.
+                unsafe { sse2_row(x, panel, total) }
+            }
+        }
     }
 }
 
@@ -195,6 +219,32 @@ fn wide_float_tile<const ROWS: usize, const PANELS: usize>(
         for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
             store_wide(_mm512_add_ps(load_wide(total), *middle), total);
         }
+    }
+}
+
+/// One row and one panel: bytes become 16 bits, `madd` adds two products to 32.
+#[target_feature(enable = "sse2")]
+fn sse2_row(x: &[Group], panel: &[Line<Group>], total: &mut Line<i32>) {
+    // Bytes to 16 bits: each twice side by side, then the upper one moves down with its sign.
+    let low = |bytes| _mm_srai_epi16::<8>(_mm_unpacklo_epi8(bytes, bytes));
+    let high = |bytes| _mm_srai_epi16::<8>(_mm_unpackhi_epi8(bytes, bytes));
+    let mut sums = [_mm_setzero_si128(); 8];
+    for (x, line) in x.iter().zip(panel) {
+        let value = low(_mm_set1_epi32(word(*x)));
+        let at = std::ptr::from_ref(line).cast::<__m128i>();
+        for quarter in 0..4 {
+            // SAFETY: a line is four times 16 bytes, aligned to 64.
+            let weights = unsafe { _mm_load_si128(at.add(quarter)) };
+            sums[2 * quarter] = _mm_add_epi32(sums[2 * quarter], _mm_madd_epi16(low(weights), value));
+            sums[2 * quarter + 1] = _mm_add_epi32(sums[2 * quarter + 1], _mm_madd_epi16(high(weights), value));
+        }
+    }
+    // Two sums an output, side by side.
+    for (sums, totals) in sums.into_iter().zip(total.0.as_chunks_mut::<2>().0) {
+        let other = _mm_shuffle_epi32::<0b10_11_00_01>(sums);
+        let sums = _mm_add_epi32(sums, other);
+        totals[0] += _mm_cvtsi128_si32(sums);
+        totals[1] += _mm_cvtsi128_si32(_mm_shuffle_epi32::<0b10>(sums));
     }
 }
 

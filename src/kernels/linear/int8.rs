@@ -75,6 +75,8 @@ impl Int8Panels {
         match self.kernel {
             Int8Kernel::Plain => self.apply_with(PlainInt8, x, y),
             #[cfg(target_arch = "x86_64")]
+            Int8Kernel::Sse2(tiles) => self.apply_with(tiles, x, y),
+            #[cfg(target_arch = "x86_64")]
             Int8Kernel::Avx2(tiles) => self.apply_with(tiles, x, y),
             #[cfg(target_arch = "x86_64")]
             Int8Kernel::Avx512Vnni(tiles) => self.apply_with(tiles, x, y),
