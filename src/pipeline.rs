@@ -314,7 +314,15 @@ impl Pipeline {
         let Some(identity) = person.identity else { return };
         let vector = &mut self.queries[..self.backbone.width()];
         let rows = self.fusion.open_mean(track, vector);
-        let Some(similarity) = self.gallery.similarity(identity, vector).filter(|_| rows > 0) else { return };
+        if rows == 0 {
+            return;
+        }
+        let Some(similarity) = self.gallery.similarity(identity, vector) else {
+            // The gallery forgot it while the person was out of sight.
+            person.identity = None;
+            self.tracks.settle(track, false);
+            return;
+        };
         if !self.gallery.contradicts(similarity) {
             (person.state, person.similarity) = (State::Known, Some(similarity));
             self.fusion.claim(track, identity);
