@@ -5,8 +5,10 @@
 #![expect(clippy::float_cmp, reason = "columns of the ground truth are whole numbers")]
 #![expect(clippy::unwrap_used, reason = "a test that lacks what it needs stops there")]
 
+#[path = "support/shared.rs"]
+mod support;
+
 use std::fs;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nformer_edge::detector::{BBox, Detection, Detector, DetectorSettings};
@@ -15,23 +17,10 @@ use nformer_edge::model::Card;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 
+use support::{shared, there};
+
 fn manifest() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// A path below the shared folder, if it is there; else a loud line.
-fn shared(path: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("NFORMER_EDGE_SHARED").map_or_else(|| manifest().join("../shared"), PathBuf::from);
-    there(folder.join(path))
-}
-
-fn there(path: PathBuf) -> Option<PathBuf> {
-    if path.exists() {
-        return Some(path);
-    }
-    // Past the capture of passing tests: what was not tested must be seen.
-    let _ = writeln!(io::stderr(), "SKIPPED: {} is not there (set NFORMER_EDGE_SHARED)", path.display());
-    None
 }
 
 struct Picture {

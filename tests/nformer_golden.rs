@@ -5,10 +5,15 @@
 //! through the library and through the file-to-file path of `nformer-edge fuse`.
 #![allow(clippy::unwrap_used, reason = "a test ends where its files are not what they should be")]
 
+#[path = "support/shared.rs"]
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use nformer_edge::nformer::{Landmarks, NFormer, Weights, fuse};
 use safetensors::SafeTensors;
+
+use support::shared;
 
 /// Values are of order 1. These weights are random and affinities reach 180, so the softmax enlarges every rounding:
 /// the reference's own tensors, computed in f32, are up to 6.7e-5 away from the same formulas in f64, and single rows
@@ -60,21 +65,9 @@ fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// The folder of reference tensors, or a loud line and nothing.
-fn golden() -> Option<PathBuf> {
-    let shared = std::env::var_os("NFORMER_EDGE_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared"), PathBuf::from);
-    let folder = shared.join("golden/nformer");
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    eprintln!("SKIPPED: no reference tensors in {}; set NFORMER_EDGE_SHARED", folder.display());
-    None
-}
-
 #[test]
 fn the_library_equals_the_reference() {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = shared("golden/nformer") else { return };
     for (name, k) in GOLDEN {
         let case = File::read(&folder.join(name).with_extension("safetensors"));
         let weights = Weights::read(&folder.join("weights.safetensors")).unwrap();
@@ -96,7 +89,7 @@ fn the_library_equals_the_reference() {
 
 #[test]
 fn files_to_files_equals_the_reference() {
-    let Some(folder) = golden() else { return };
+    let Some(folder) = shared("golden/nformer") else { return };
     let scratch = tempfile::tempdir().unwrap();
     for (name, k) in GOLDEN {
         let out = scratch.path().join("out.safetensors");
