@@ -9,7 +9,7 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nformer_edge::detector::{BBox, Detection, Detector, DetectorSettings};
 use nformer_edge::frame::{Frame, PixelFormat};
