@@ -8,7 +8,7 @@
 #[path = "support/shared.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nformer_edge::nformer::{Landmarks, NFormer, Weights, fuse};
 use safetensors::SafeTensors;
