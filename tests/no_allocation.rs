@@ -1,16 +1,16 @@
 //! After start, the rooms between embedding and identity ask for no memory.
-#![expect(unsafe_code, reason = "a global allocator is an unsafe trait; this one only counts and forwards")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
+#[path = "support/counting.rs"]
+mod counting;
 #[path = "../src/nformer/tests/random_weights.rs"]
 mod random_weights;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Duration;
 
+use counting::{Counting, requests};
 use nformer_edge::backbone::Embedding;
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
@@ -18,55 +18,8 @@ use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
-/// The system's allocator, counting what each thread asks of it.
-struct Counting;
-
-thread_local! {
-    static REQUESTS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    REQUESTS.set(REQUESTS.get() + 1);
-}
-
-// SAFETY: every call is handed on unchanged to `System`, which keeps the contract; counting touches only a
-// constant-initialised cell of the thread and asks for no memory itself.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's layout, unchanged.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's layout, unchanged.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's block, layout and size, unchanged.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // Counted too: giving memory back while running means that it was asked for.
-        count();
-        // SAFETY: the caller's block and layout, unchanged.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Requests of this thread during `work`.
-fn requests(work: impl FnOnce()) -> u64 {
-    let before = REQUESTS.get();
-    work();
-    REQUESTS.get() - before
-}
 
 /// Pushes an embedding and fuses the whole buffer, `steps` times; requests on the way.
 fn push_and_fuse<const N: usize>(shape: Shape, top_k: usize, given: bool, precision: Precision, steps: u32) -> u64 {
