@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Region, Sampler};
+use crate::kernels::{l2_normalise, length};
 use crate::model::{Card, Contract, Input, Network};
 
 /// One L2-normalised embedding, `[D]`: finite, of length 1. The only way to make one is
@@ -15,15 +16,11 @@ impl<'a> Embedding<'a> {
     /// # Errors
     /// [`Error::BadEmbedding`] if a value is not finite or all are (nearly) zero.
     pub fn normalise(values: &'a mut [f32]) -> Result<Self> {
-        let norm = values.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-        if !norm.is_finite() {
+        if !length(values).is_finite() {
             return Err(Error::BadEmbedding { found: "not finite" });
         }
-        if norm < 1e-12 {
+        if !l2_normalise(values) {
             return Err(Error::BadEmbedding { found: "all zero" });
-        }
-        for value in values.iter_mut() {
-            *value = (f64::from(*value) / norm) as f32;
         }
         Ok(Self(values))
     }

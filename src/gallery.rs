@@ -13,7 +13,7 @@ mod settings;
 
 use std::time::Duration;
 
-use crate::kernels::{Assignment as Matching, dot};
+use crate::kernels::{Assignment as Matching, dot, l2_normalise};
 use crate::size::{MAX_IDENTITIES, MAX_PEOPLE};
 
 pub use settings::GallerySettings;
@@ -208,7 +208,8 @@ impl Gallery {
             }
         }
         for at in 0..self.entries.len() {
-            normalise(&mut self.prototypes[at * width..(at + 1) * width]);
+            // An identity without rows stays zero and is similar to nobody.
+            let _ = l2_normalise(&mut self.prototypes[at * width..(at + 1) * width]);
         }
     }
 
@@ -376,7 +377,7 @@ impl Gallery {
             // Until the next `follow`: the mean of two unit vectors that nearly agree.
             self.prototypes[one] += self.prototypes[other];
         }
-        normalise(&mut self.prototypes[kept * width..(kept + 1) * width]);
+        let _ = l2_normalise(&mut self.prototypes[kept * width..(kept + 1) * width]);
         self.entries[kept].retired_weight = weight.min(MAX_RETIRED_WEIGHT);
         self.entries[kept].last_seen = self.entries[kept].last_seen.max(self.entries[gone].last_seen);
         self.company.inherit(kept, gone);
@@ -407,16 +408,6 @@ enum Verdict {
     Known(Candidate),
     New,
     Unsure(heapless::Vec<Candidate, MAX_CANDIDATES>),
-}
-
-/// Scales to length 1; a zero vector (an identity without rows) stays zero and is similar to nobody.
-fn normalise(values: &mut [f32]) {
-    let norm = dot(values, values).sqrt();
-    if norm > 0.0 {
-        for value in values {
-            *value /= norm;
-        }
-    }
 }
 
 #[cfg(test)]

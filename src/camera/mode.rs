@@ -29,11 +29,6 @@ impl FourCc {
             _ => return None,
         })
     }
-
-    /// Whether this program reads frames in this format.
-    pub fn is_supported(self) -> bool {
-        self.encoding().is_some()
-    }
 }
 
 impl std::fmt::Display for FourCc {

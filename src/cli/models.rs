@@ -1,7 +1,7 @@
 //! `nformer-edge models`: which models there are, and whether their files are what their cards say.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -54,7 +54,7 @@ pub(crate) fn models(args: &ModelsArgs) -> Result<ExitCode> {
 }
 
 /// The cards in the folders of `root`, by name.
-pub(crate) fn cards(root: &std::path::Path) -> Result<Vec<PathBuf>> {
+fn cards(root: &Path) -> Result<Vec<PathBuf>> {
     let folders = fs::read_dir(root).with_context(|| format!("cannot list {}", root.display()))?;
     let mut cards: Vec<PathBuf> = folders
         .filter_map(|folder| Some(folder.ok()?.path().join("card.toml")))

@@ -11,7 +11,7 @@ fn vector(axis: usize, lean: f32) -> Vec<f32> {
     let mut values = vec![0.0; WIDTH];
     values[axis % WIDTH] = 1.0;
     values[(axis + 1) % WIDTH] = lean;
-    normalise(&mut values);
+    assert!(l2_normalise(&mut values));
     values
 }
 
@@ -80,7 +80,7 @@ fn a_tie_between_two_identities_is_unsure() {
     ask(&mut gallery, &[vector(0, 0.0), vector(1, 0.0)], 0);
     let mut between = vec![0.0; WIDTH];
     between[..2].copy_from_slice(&[1.0, 1.0]);
-    normalise(&mut between);
+    assert!(l2_normalise(&mut between));
     let answer = ask(&mut gallery, &[between], 1);
     let Assignment::Unsure { candidates } = &answer[0] else { panic!("{answer:?}") };
     assert_eq!(candidates.len(), 2);

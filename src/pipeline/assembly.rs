@@ -56,8 +56,7 @@ fn load_weights(card: &Card) -> Result<Weights> {
             reason: format!("expected task = \"fusion\", found {:?}", card.task()),
         });
     };
-    card.verify()?;
-    let weights = Weights::read(card.file_path())?;
+    let weights = Weights::from_bytes(&card.read_model()?, card.file_path())?;
     let found = [weights.width(), weights.width(), weights.layers(), weights.heads()];
     let expected = [said.input_width, said.width, said.layers, said.heads];
     if found != expected {

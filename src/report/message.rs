@@ -193,9 +193,7 @@ pub enum Room {
     Detector,
     /// Tracks.
     Tracks,
-    /// Crops.
-    Crop,
-    /// Backbone.
+    /// Backbone, crops included.
     Backbone,
     /// Neighbour buffer.
     Neighbors,
@@ -211,11 +209,10 @@ pub enum Room {
 
 impl Room {
     /// All rooms, in the order of the data.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 9] = [
         Self::Camera,
         Self::Detector,
         Self::Tracks,
-        Self::Crop,
         Self::Backbone,
         Self::Neighbors,
         Self::Nformer,
@@ -230,7 +227,6 @@ impl Room {
             Self::Camera => "camera",
             Self::Detector => "detector",
             Self::Tracks => "tracks",
-            Self::Crop => "crop",
             Self::Backbone => "backbone",
             Self::Neighbors => "neighbors",
             Self::Nformer => "nformer",

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use super::message::{Health, Sighting, State};
 use super::*;
 
+/// What a sink wrote.
 #[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Page(pub(super) Arc<Mutex<Vec<u8>>>);
 
 impl Write for Page {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

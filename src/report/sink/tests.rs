@@ -5,6 +5,7 @@ use std::sync::mpsc::SyncSender;
 use super::*;
 use crate::report::codec::{Packet, decode_line};
 use crate::report::message::{Event, EventKind, Health, Hello, WIRE_VERSION, text};
+use crate::report::tests::Page;
 
 fn event(track: u32) -> Message {
     Message::Event(Event { kind: EventKind::Entered, time_ms: 0, frame: 0, track, identity: None, other: None })
@@ -18,19 +19,6 @@ fn hello() -> Message {
 fn packets(bytes: &[u8]) -> Vec<Packet> {
     let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| decode_line(line).unwrap()).collect()
-}
-
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// What the next calls of a [`Scripted`] output answer; `Whole` and `Ready` once the script is over.
