@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`frame`] | pixels as a source lends them: [`frame::Frame`], [`frame::FrameSource`] |
 //! | [`camera`] | outside -> [`frame::Frame`]: V4L2 devices, recorded clips, a fault injector |
+//! | [`int8`] | quantised ONNX -> integer operators in `tract`; of use to any program |
 //! | [`model`] | card + ONNX file -> verified, ready [`model::Network`] |
 //! | [`detector`] | frame -> [`detector::Detection`] |
 //! | [`tracks`] | detections -> [`tracks::Track`], and who needs an embedding now |
@@ -33,6 +34,7 @@ pub mod crop;
 pub mod detector;
 pub mod frame;
 pub mod gallery;
+pub mod int8;
 pub mod model;
 pub mod neighbors;
 pub mod nformer;

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the data; a room may import what stands above it.
-const ROOMS: [&str; 14] = [
+const ROOMS: [&str; 15] = [
     "frame",
     "camera",
+    "int8",
     "model",
     "detector",
     "tracks",
@@ -27,7 +28,7 @@ const ROOMS: [&str; 14] = [
 const COMMON: [&str; 3] = ["kernels", "size", "error"];
 
 /// Files in which `unsafe` is allowed.
-const UNSAFE: [&str; 2] = ["src/camera/v4l2.rs", "src/kernels/arch/"];
+const UNSAFE: [&str; 3] = ["src/camera/v4l2.rs", "src/int8/arch/", "src/kernels/arch/"];
 
 /// Rooms that may touch the outside (files, devices, threads) while running; the others only read their
 /// own model or settings file at start, through the names listed.
