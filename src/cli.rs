@@ -12,6 +12,7 @@ mod keys;
 mod listen;
 mod memory;
 mod models;
+mod processor;
 mod progress;
 mod run;
 mod signals;
@@ -85,6 +86,11 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
+    if let Err(error) = processor::check() {
+        // Nothing that is not needed for these words runs before them.
+        eprintln!("{error}");
+        return ExitCode::from(FAILED);
+    }
     let cli = Cli::parse();
     log::start(log::level(cli.verbosity.verbose, cli.verbosity.quiet));
     match dispatch(cli.command.unwrap_or(Command::Run(cli.run))) {

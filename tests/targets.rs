@@ -1,0 +1,114 @@
+//! Each folder of `targets/` is a whole board: both halves parse, say what they must, and can be called by name.
+#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nformer_edge::settings::Settings;
+use toml::Table;
+
+/// The boards that are promised. A further folder is checked too.
+const PROMISED: [&str; 8] = ["host", "rpi3", "rpi4", "rpi5", "rpi-zero2w", "jetson-nano", "jetson-orin", "armv7"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Name and folder of each board.
+fn boards() -> Vec<(String, PathBuf)> {
+    let entries = fs::read_dir(root().join("targets")).expect("targets/");
+    let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    folders.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), path)).collect()
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn table(path: &Path) -> Table {
+    read(path).parse().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_promised_board_is_there() {
+    let found = boards();
+    for name in PROMISED {
+        assert!(found.iter().any(|(board, _)| board == name), "targets/{name} is missing");
+    }
+}
+
+#[test]
+fn every_build_half_names_its_board_processor_and_sizes() {
+    for (board, folder) in boards() {
+        let build = table(&folder.join("cargo.toml"));
+        let environment = build["env"].as_table().expect("[env]");
+        let value = |name: &str| environment.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+        assert_eq!(value("NFORMER_EDGE_BOARD"), board);
+        let size = |name: &str| value(name).parse::<usize>().unwrap_or_else(|_| panic!("{board}: {name}"));
+        // The limits of src/size.rs, which a build checks too.
+        assert!((8..=8192).contains(&size("NFORMER_EDGE_NEIGHBORS")), "{board}");
+        assert!((1..=256).contains(&size("NFORMER_EDGE_MAX_PEOPLE")), "{board}");
+        let identities = size("NFORMER_EDGE_MAX_PEOPLE")..=65536;
+        assert!(identities.contains(&size("NFORMER_EDGE_MAX_IDENTITIES")), "{board}");
+        if board == "host" {
+            continue;
+        }
+        let triple = build["build"]["target"].as_str().expect("build.target");
+        let target = build["target"][triple].as_table().expect("[target.TRIPLE]");
+        let flags: Vec<_> =
+            target["rustflags"].as_array().expect("rustflags").iter().filter_map(|flag| flag.as_str()).collect();
+        assert!(flags.iter().any(|flag| flag.starts_with("target-cpu=")), "{board}: {flags:?}");
+        let runner: Vec<_> =
+            target["runner"].as_array().expect("runner").iter().filter_map(|word| word.as_str()).collect();
+        // QEMU's default processor has instructions that no board has.
+        assert!(
+            runner.windows(2).any(|pair| pair[0] == "-cpu" && pair[1].starts_with("cortex-")),
+            "{board}: {runner:?}"
+        );
+        assert!(target["linker"].as_str().is_some_and(|linker| linker.ends_with("-gcc")), "{board}");
+        let headers = format!("BINDGEN_EXTRA_CLANG_ARGS_{}", triple.replace('-', "_"));
+        assert!(!value(&headers).is_empty(), "{board}: {headers}");
+    }
+}
+
+#[test]
+fn every_run_half_is_a_configuration_that_the_program_takes() {
+    for (board, folder) in boards() {
+        let path = folder.join("nformer-edge.toml");
+        Settings::load(Some(&path), &[]).unwrap_or_else(|error| panic!("{board}: {error}"));
+        assert!(read(&path).contains(&format!("targets/{board}/nformer-edge.toml")), "{board}: the head of the file");
+    }
+}
+
+/// The serial port stands there as a comment: the user takes the comment signs away.
+#[test]
+fn every_run_half_is_still_right_with_its_serial_port() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (board, path) in boards() {
+        let text = read(&path.join("nformer-edge.toml"));
+        assert!(text.contains("# [report.serial]"), "{board}");
+        let path = folder.path().join(&board);
+        let (head, serial) = text.split_at(text.find("# [report.serial]").expect("just found"));
+        fs::write(&path, head.to_owned() + &serial.replace("# ", "")).expect("a file");
+        let settings = Settings::load(Some(&path), &[]).unwrap_or_else(|error| panic!("{board}: {error}"));
+        assert!(
+            settings.report.serial.port.is_some_and(|port| port.starts_with("/dev/tty") || port == "/dev/serial0"),
+            "{board}"
+        );
+    }
+}
+
+#[test]
+fn every_board_has_its_aliases_and_its_row() {
+    let config = table(&root().join(".cargo/config.toml"));
+    let readme = read(&root().join("targets/README.md"));
+    for (board, _) in boards() {
+        for (alias, command) in [(board.clone(), "build"), (format!("test-{board}"), "test")] {
+            let words: Vec<_> =
+                config["alias"].get(&alias).and_then(|words| words.as_array()).into_iter().flatten().collect();
+            let says = |text: &str| words.iter().any(|word| word.as_str() == Some(text));
+            assert!(says(&format!("targets/{board}/cargo.toml")) && says(command), "`cargo {alias}`: {words:?}");
+        }
+        assert!(readme.contains(&format!("| `{board}` |")), "{board} has no row in targets/README.md");
+    }
+}
