@@ -51,6 +51,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of head and neck")
     parser.add_argument("--trunk-rate", type=float, default=0.3, help="the trunk's rate relative to --rate")
     parser.add_argument("--weight-decay", type=float, default=1e-3)
+    parser.add_argument("--folds", type=int, default=1, help="leave out each FOLDS-th training identity, for features of people not seen")
+    parser.add_argument("--held-out", type=int, default=0, help="which fold to leave out, from 0")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
@@ -115,7 +117,8 @@ class FrozenBlocks:
 
 def cached_views(frozen: FrozenBlocks, pictures: np.ndarray, args: argparse.Namespace) -> torch.Tensor:
     """Maps of every view of the training pictures, `[views, n, C, h, w]`; kept on disk below OUT for `--resume`."""
-    path = args.out / f"maps-{args.first_block}-{args.views}.pt"
+    fold = f"-without-{args.held_out}-of-{args.folds}" if args.folds > 1 else ""
+    path = args.out / f"maps-{args.first_block}-{args.views}{fold}.pt"
     if args.resume and path.exists():
         return torch.load(path, weights_only=True)
     maps = torch.stack([frozen.maps(views_of(pictures, view, args.seed)) for view in range(args.views)])
@@ -264,6 +267,9 @@ def main() -> None:
 
     crops = market.identities("train")
     identities = sorted({crop.identity for crop in crops})
+    if args.folds > 1:
+        identities = [identity for place, identity in enumerate(identities) if place % args.folds != args.held_out]
+        crops = [crop for crop in crops if crop.identity in set(identities)]
     labels = np.array([identities.index(crop.identity) for crop in crops])
     started = time.time()
     frozen = FrozenBlocks(model, args.first_block, args.threads)
