@@ -40,13 +40,16 @@ def smooth_pictures(count, channels, height, width, seed):
 
 
 class Graph:
-    """Nodes, weights, and the values of every tensor for the sample batch."""
+    """Nodes, weights, and the values of every tensor for the sample batch.
 
-    def __init__(self, name, sample, seed):
-        self.name, self.nodes, self.weights = name, [], {}
+    `centre` is the mean of what a rectifier gets. With 0 it cuts half, and a deep random network amplifies every error
+    from layer to layer; trained ones do not.
+    """
+
+    def __init__(self, name, sample, seed, centre=0.0):
+        self.name, self.nodes, self.weights, self.centre = name, [], {}, centre
         self.random = np.random.default_rng(seed)
         self.values = {INPUT: sample}
-        self.macs = 0
 
     def shape(self, name):
         return self.values[name].shape
@@ -74,35 +77,37 @@ class Graph:
         self.values.update(zip(names, self._evaluate(node)))
         return names[0] if outputs == 1 else names
 
-    def _folded_norm(self, values, weights):
-        """Scales and bias per output channel: what a trained batch norm after this layer would have become."""
+    def _folded_norm(self, values, weights, gain=1.0, centre=0.0):
+        """Scales and bias per output channel: what a trained batch norm after this layer would have become.
+
+        Outputs get deviation `gain` and mean `centre`, with a spread among channels.
+        """
         channels = len(weights)
         axes = (0, *range(2, values.ndim))
         mean = values.mean(axes)
         # A few numbers a channel say nothing of its spread: then the layer's own is taken.
         enough = values.size // channels >= 64
         deviation = values.std(axes) if enough else np.full(channels, (values - mean.reshape(1, -1, *[1] * (values.ndim - 2))).std())
-        scale = self.random.uniform(0.6, 1.4, channels) / np.maximum(deviation, 0.05)
-        bias = self.random.normal(0, 0.3, channels) - scale * mean
+        scale = gain * self.random.uniform(0.6, 1.4, channels) / np.maximum(deviation, 0.05)
+        bias = self.random.normal(centre, 0.3 * gain, channels) - scale * mean
         return (weights * scale.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.float32), bias.astype(np.float32)
 
-    def conv_weights(self, x, out, kernel, groups=1, **attributes):
+    def conv_weights(self, x, out, kernel, groups=1, gain=1.0, centre=0.0, **attributes):
         """Names of weights and bias for a convolution that reads `x`."""
         shape = (out, self.shape(x)[1] // groups, kernel, kernel)
-        # Heavier tails than a normal distribution: trained weights have them, and int8 feels them.
-        weights = (self.random.standard_t(6, shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+        weights = (self.random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
         self.values["probe"] = weights
         probe = helper.make_node("Conv", [x, "probe"], ["out"], kernel_shape=[kernel] * 2, group=groups, **attributes)
-        weights, bias = self._folded_norm(self._evaluate(probe)[0], weights)
+        weights, bias = self._folded_norm(self._evaluate(probe)[0], weights, gain, centre)
         return self.constant(weights), self.constant(bias)
 
-    def conv(self, x, out, kernel, stride=1, groups=1, act=None, pads=None, dilation=1, weights=None, bias=True):
+    def conv(self, x, out, kernel, stride=1, groups=1, act=None, pads=None, dilation=1, weights=None, bias=True, gain=1.0):
         """A convolution that keeps the size (but for the stride) unless `pads` says otherwise, and its activation."""
         pads = [dilation * (kernel // 2)] * 4 if pads is None else pads
         attributes = {"strides": [stride] * 2, "dilations": [dilation] * 2, "pads": pads}
-        weights = weights or self.conv_weights(x, out, kernel, groups, **attributes)
+        centre = self.centre if act else 0.0
+        weights = weights or self.conv_weights(x, out, kernel, groups, gain, centre, **attributes)
         y = self.add("Conv", x, *weights[:1 + bias], kernel_shape=[kernel] * 2, group=groups, **attributes)
-        self.macs += self.values[y][0].size * self.weights[weights[0]][0].size
         return self.activation(y, act)
 
     def activation(self, x, act):
@@ -126,19 +131,22 @@ class Graph:
         inputs = self.shape(x)[1]
         weights = (self.random.standard_normal((out, inputs)) / np.sqrt(inputs)).astype(np.float32)
         weights, bias = self._folded_norm(self.values[x] @ weights.T, weights)
-        self.macs += weights.size
         return self.add("Gemm", x, self.constant(weights), self.constant(bias), transB=1)
 
     def matmul(self, x, out):
         inputs = self.shape(x)[-1]
         weights = (self.random.standard_normal((inputs, out)) / np.sqrt(inputs)).astype(np.float32)
-        self.macs += self.values[x][0].size * out
         return self.add("MatMul", x, self.constant(weights))
 
     def resize(self, x, mode="nearest", factor=2):
         scales = self.constant(np.array([1, 1, factor, factor], np.float32))
         rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"} if mode == "nearest" else {"coordinate_transformation_mode": "half_pixel"}
         return self.add("Resize", x, "", scales, mode=mode, **rule)
+
+    def halves(self, x):
+        """The first and the second half of the channels."""
+        half = self.shape(x)[1] // 2
+        return self.add("Split", x, self.constant(np.array([half, half], np.int64)), outputs=2, axis=1)
 
     def reshape(self, x, *dims):
         return self.add("Reshape", x, self.constant(np.array(dims, np.int64)))
@@ -159,6 +167,39 @@ class Graph:
         return model
 
 
+def cosine(left, right):
+    """Of two lists of outputs: the smallest."""
+    pairs = zip((a.ravel().astype(np.float64) for a in left), (b.ravel().astype(np.float64) for b in right), strict=True)
+    return min(float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)) for a, b in pairs)
+
+
+def macs(model):
+    """Multiplications of all convolutions and fully connected layers."""
+    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    shapes = {info.name: [dim.dim_value for dim in info.type.tensor_type.shape.dim] for info in (*inferred.value_info, *inferred.output)}
+    weights = {tensor.name: tensor.dims for tensor in inferred.initializer}
+    total = 0
+    for node in inferred.node:
+        if node.op_type in ("Conv", "Gemm"):
+            total += np.prod(shapes[node.output[0]]) * np.prod(weights[node.input[1]]) // shapes[node.output[0]][1]
+    return int(total)
+
+
+def heads(model):
+    """What follows the last convolutions: the nodes, and the tensors that the convolutions hand them."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    nodes, tensors, open_ = set(), set(), [output.name for output in model.graph.output]
+    while open_:
+        name = open_.pop()
+        node = makers[name]
+        if node.op_type == "Conv":
+            tensors.add(name)
+        elif node.name not in nodes:
+            nodes.add(node.name)
+            open_ += [source for source in node.input if source in makers]
+    return nodes, tensors
+
+
 class _Samples(CalibrationDataReader):
     def __init__(self, name, pictures):
         self._inputs = iter([{name: picture[None]} for picture in pictures])
@@ -168,11 +209,11 @@ class _Samples(CalibrationDataReader):
 
 
 def quantise(model, pictures, qoperator=False, signed=False, per_tensor=False, keep_rectifiers=False,
-             unsigned_weights=False, operators=None, float_tensors=()):
+             unsigned_weights=False, operators=None, float_nodes=(), float_tensors=()):
     """Static int8 as ONNX Runtime does it: u8 activations and symmetric s8 weights per channel unless told otherwise.
 
-    `float_tensors` lose their Q/DQ pair again: outputs that stay float, and tensors between a convolution and its
-    activation.
+    `float_nodes` stay as they are. `float_tensors` lose their Q/DQ pair again: outputs that stay float, and tensors
+    between a convolution and its activation.
     """
     with tempfile.TemporaryDirectory() as folder:
         before, after = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -184,6 +225,7 @@ def quantise(model, pictures, qoperator=False, signed=False, per_tensor=False, k
             activation_type=QuantType.QInt8 if signed else QuantType.QUInt8,
             weight_type=QuantType.QUInt8 if unsigned_weights else QuantType.QInt8,
             op_types_to_quantize=operators,
+            nodes_to_exclude=list(float_nodes),
             calibrate_method=CalibrationMethod.MinMax,
             extra_options={"WeightSymmetric": not unsigned_weights, "ActivationSymmetric": signed, "QDQKeepRemovableActivations": keep_rectifiers},
         )

@@ -160,7 +160,7 @@ def channel_shuffle(g):
 
 @case(PICTURE, "Split, one half through a convolution, Concat, shuffle")
 def shuffle_unit(g):
-    kept, moved = g.add("Split", g.conv(INPUT, 16, 1, act="relu"), outputs=2, axis=1)
+    kept, moved = g.halves(g.conv(INPUT, 16, 1, act="relu"))
     return shuffle(g, g.add("Concat", kept, g.conv(moved, 8, 1, act="relu"), axis=1))
 
 
