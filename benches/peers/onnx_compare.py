@@ -23,6 +23,16 @@ CLOCKS = {"wall": 0, "cpu": 1}
 FEATURES = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "asimddp", "i8mm", "sve")
 
 
+LOAD_ONNX_RUNTIME = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+from onnx_graph import session
+start = time.process_time()
+session(sys.argv[1])
+print((time.process_time() - start) * 1e3)
+"""
+
+
 class Worker:
     """Our side: one file in a process of its own."""
 
@@ -87,8 +97,8 @@ def timed(work):
 
 def load_onnx_runtime(path):
     """Processor time of a session's start in a fresh process, in ms."""
-    code = "import sys, time\nsys.path.insert(0, sys.argv[2])\nfrom onnx_graph import session\nstart = time.process_time()\nsession(sys.argv[1])\nprint((time.process_time() - start) * 1e3)"
-    done = subprocess.run([sys.executable, "-c", code, path, Path(__file__).parent], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", LOAD_ONNX_RUNTIME, path, Path(__file__).parent]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)
 
 
@@ -149,6 +159,10 @@ def ratio(result, other):
     return result["ours"] / result[other] if "ours" in result else None
 
 
+def rounded(value, digits):
+    return None if value is None else round(value, digits)
+
+
 def line(result):
     cell = lambda value, form, width: f"{'-':>{width}}" if value is None else f"{value:{width}{form}}"
     entry = result["entry"]
@@ -175,8 +189,8 @@ def main():
     parser.add_argument("--worker", required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="at most 30 runs a model instead of 90, 3 pictures instead of 8")
-    parser.add_argument("--clock", choices=CLOCKS, default="cpu", help="processor time (the same as the wall clock on an idle machine, and right on a busy one) or wall clock")
-    parser.add_argument("--evaluate", action="store_true", help="instead: retrieval of the shipped backbone through ours and through ONNX Runtime")
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu", help="processor time is right on a busy machine too")
+    parser.add_argument("--evaluate", action="store_true", help="instead: retrieval by the shipped backbone")
     parser.add_argument("--only", nargs="+", help="names of models")
     args = parser.parse_args()
     if args.evaluate:
@@ -185,7 +199,8 @@ def main():
     models = write_models(args.cache)
     features = cpu_features()
     saturates = platform.machine() == "x86_64" and not any("vnni" in feature for feature in features)
-    print(f"{platform.machine()}: {', '.join(features) or 'no features told'}; one thread each, interleaved, medians of {'processor time' if args.clock == 'cpu' else 'the wall clock'}")
+    clock = "processor time" if args.clock == "cpu" else "the wall clock"
+    print(f"{platform.machine()}: {', '.join(features) or 'no features told'}; one thread each, interleaved, medians of {clock}")
     if saturates:
         print("no VNNI: ONNX Runtime's u8 x s8 kernels saturate here, its default int8 results are off")
     for entry in models:
@@ -200,10 +215,15 @@ def main():
         result = compare(args.worker, args.cache, entry, rounds, seconds, inputs, CLOCKS[args.clock])
         slowed.append(result["busy"])
         print(line(result), flush=True)
-        figures = {"ours_vs_ort_int8": ratio(result, "ort_int8"), "ours_vs_tract_f32": ratio(result, "tract"), "cosine": result.get("cosine")}
-        ratios[entry["name"]] = {name: value and round(value, 6 if name == "cosine" else 4) for name, value in figures.items()}
+        ratios[entry["name"]] = {
+            "ours_vs_ort_int8": rounded(ratio(result, "ort_int8"), 4),
+            "ours_vs_tract_f32": rounded(ratio(result, "tract"), 4),
+            "cosine": rounded(result.get("cosine"), 6),
+        }
     print("cosines: to ONNX Runtime on the same file with graph optimisation off, of any output of any picture")
-    print(f"the wall clock showed {statistics.median(slowed):.2f} times the processor's time{', this machine is busy' if max(slowed) > 1.1 else ''}")
+    if slowed:
+        busy = ", this machine is busy" if max(slowed) > 1.1 else ""
+        print(f"the wall clock showed {statistics.median(slowed):.2f} times the processor's time{busy}")
     print(json.dumps(ratios))
 
 

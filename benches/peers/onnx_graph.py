@@ -4,6 +4,7 @@ A graph is built while a batch of sample pictures runs through it: every convolu
 batch norm folded into it would have left, so that activations neither die nor explode, whatever the depth.
 """
 
+import logging
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 OPSET, IR_VERSION = 17, 8
 INPUT, OUTPUT = "images", "output"
 
+# The quantiser advises a preparation that these graphs do not need.
+logging.getLogger().setLevel(logging.ERROR)
+
 
 def session(model, optimised=True):
     """One thread; without `optimised` every node runs as it is written, so that QuantizeLinear rounds where it stands."""
@@ -24,8 +28,8 @@ def session(model, optimised=True):
     options.log_severity_level = 3
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = model if isinstance(model, (str, bytes)) else model.SerializeToString() if hasattr(model, "graph") else str(model)
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source = model.SerializeToString() if isinstance(model, onnx.ModelProto) else str(model)
+    return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def smooth_pictures(count, channels, height, width, seed):
@@ -37,6 +41,11 @@ def smooth_pictures(count, channels, height, width, seed):
     fields -= fields.mean((1, 2, 3), keepdims=True)
     fields /= fields.std((1, 2, 3), keepdims=True)
     return fields.astype(np.float32)
+
+
+def standalone(graph):
+    opsets = [helper.make_opsetid("", OPSET)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="nformer-edge")
 
 
 class Graph:
@@ -60,7 +69,7 @@ class Graph:
         kind = lambda value: helper.np_dtype_to_tensor_dtype(value.dtype)
         inputs = [helper.make_tensor_value_info(name, kind(value), value.shape) for name, value in values.items()]
         outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in node.output]
-        model = helper.make_model(helper.make_graph([node], "one", inputs, outputs), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+        model = standalone(helper.make_graph([node], "one", inputs, outputs))
         return session(model).run(None, values)
 
     def constant(self, values, name=None):
@@ -140,8 +149,9 @@ class Graph:
 
     def resize(self, x, mode="nearest", factor=2):
         scales = self.constant(np.array([1, 1, factor, factor], np.float32))
-        rule = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"} if mode == "nearest" else {"coordinate_transformation_mode": "half_pixel"}
-        return self.add("Resize", x, "", scales, mode=mode, **rule)
+        if mode == "nearest":
+            return self.add("Resize", x, "", scales, mode=mode, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        return self.add("Resize", x, "", scales, mode=mode, coordinate_transformation_mode="half_pixel")
 
     def halves(self, x):
         """The first and the second half of the channels."""
@@ -161,8 +171,9 @@ class Graph:
         info = lambda name, shape: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape[1:]])
         used = {name for node in self.nodes for name in node.input}
         weights = [numpy_helper.from_array(values, name) for name, values in self.weights.items() if name in used]
-        graph = helper.make_graph(self.nodes, self.name, [info(INPUT, self.shape(INPUT))], [info(new, self.shape(old)) for old, new in renamed.items()], weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="nformer-edge")
+        outputs = [info(new, self.shape(old)) for old, new in renamed.items()]
+        graph = helper.make_graph(self.nodes, self.name, [info(INPUT, self.shape(INPUT))], outputs, weights)
+        model = standalone(graph)
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -227,7 +238,11 @@ def quantise(model, pictures, qoperator=False, signed=False, per_tensor=False, k
             op_types_to_quantize=operators,
             nodes_to_exclude=list(float_nodes),
             calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"WeightSymmetric": not unsigned_weights, "ActivationSymmetric": signed, "QDQKeepRemovableActivations": keep_rectifiers},
+            extra_options={
+                "WeightSymmetric": not unsigned_weights,
+                "ActivationSymmetric": signed,
+                "QDQKeepRemovableActivations": keep_rectifiers,
+            },
         )
         made = onnx.load(after)
     for name in float_tensors:

@@ -85,7 +85,7 @@ fn serve(plan: &Arc<TypedRunnableModel>, shape: &[usize], bytes: usize) {
                 let numbers: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
                 let held = tensor.insert(Tensor::from_shape(shape, &numbers).expect("a tensor"));
                 let (taken, outputs) = infer(plan, held);
-                let outputs: Vec<Vec<u8>> = outputs.iter().map(|value| little_endian(value)).collect();
+                let outputs: Vec<Vec<u8>> = outputs.iter().map(little_endian).collect();
                 let lengths: Vec<String> = outputs.iter().map(|output| output.len().to_string()).collect();
                 writeln!(out, "{taken} {}", lengths.join(" ")).expect("a reader");
                 out.write_all(&outputs.concat()).expect("a reader");
@@ -139,7 +139,7 @@ fn busy_nanos() -> i64 {
     // SAFETY: the pointer is to a live `timespec`, which the call fills and does not keep.
     let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     assert_eq!(failed, 0, "the system tells no processor time");
-    #[expect(clippy::unnecessary_cast, reason = "both are 32 bits wide on some boards")]
+    #[allow(clippy::unnecessary_cast, reason = "both are 32 bits wide on some boards")]
     let nanos = time.tv_sec as i64 * 1_000_000_000 + time.tv_nsec as i64;
     nanos
 }
