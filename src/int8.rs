@@ -7,4 +7,6 @@
 //!
 //! This room knows nothing of people: any program that runs `tract` can use it.
 
+mod arch;
+mod small;
 mod tensor;

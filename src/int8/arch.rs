@@ -1,0 +1,5 @@
+//! What depends on the processor.
+
+mod wide;
+
+pub(super) use wide::{Wide, Work};

@@ -1,0 +1,46 @@
+//! Pictures side by side along the channels.
+
+use std::ops::Range;
+
+use super::{Layout, Table};
+
+/// Each input goes to its channels of the output, through a table where its quantisation is not the output's.
+///
+/// The inputs are copied one by one, so whoever writes an input straight into its channels of the output leaves it out.
+#[derive(Clone, Debug)]
+pub(in crate::int8) struct Concat {
+    parts: Vec<(Range<usize>, Option<Table>)>,
+}
+
+impl Concat {
+    /// The channels of each input, in order, and its table.
+    pub(in crate::int8) fn new(inputs: impl IntoIterator<Item = (usize, Option<Table>)>) -> Self {
+        let mut end = 0;
+        let parts = inputs.into_iter().map(|(channels, table)| {
+            let start = end;
+            end += channels;
+            (start..end, table)
+        });
+        Self { parts: parts.collect() }
+    }
+
+    /// Channels of the output.
+    pub(in crate::int8) fn channels(&self) -> usize {
+        self.parts.last().map_or(0, |(range, _)| range.end)
+    }
+
+    /// Where input `part` lies in the output.
+    pub(in crate::int8) fn part(&self, part: usize, to: &Layout) -> Layout {
+        to.channels(self.parts[part].0.clone())
+    }
+
+    /// Copies input `part`. `to` is the whole output.
+    pub(in crate::int8) fn run(&self, part: usize, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+        assert_eq!(to.channels, self.channels(), "channels of the output");
+        let to = self.part(part, to);
+        match &self.parts[part].1 {
+            Some(table) => table.run(x, from, y, &to),
+            None => Table::copy(x, from, y, &to),
+        }
+    }
+}

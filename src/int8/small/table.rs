@@ -1,0 +1,83 @@
+//! Any function of one byte.
+
+use super::{Layout, Output, Quantisation, Rounding, Runs, check, pixel, same_shape};
+
+/// `y = values[x]`: an activation between two quantisations, or a change of quantisation. A table that changes nothing
+/// copies.
+#[derive(Clone, Debug)]
+pub(in crate::int8) struct Table {
+    values: Box<[u8; 256]>,
+    identity: bool,
+}
+
+impl Table {
+    pub(in crate::int8) fn new(values: [u8; 256]) -> Self {
+        let identity = values.iter().enumerate().all(|(at, value)| at == usize::from(*value));
+        Self { values: Box::new(values), identity }
+    }
+
+    /// The same numbers in other steps: `t = (x - zx) (sx / so)` in `f32`, then rounded as everywhere.
+    pub(in crate::int8) fn between(input: Quantisation, output: &Output) -> Self {
+        let factor = input.scale / output.quantisation.scale;
+        let rounding = Rounding::new(output);
+        Self::new(std::array::from_fn(|byte| rounding.byte((byte as f32 - f32::from(input.zero_point)) * factor)))
+    }
+
+    /// Whether it changes nothing.
+    pub(in crate::int8) fn is_identity(&self) -> bool {
+        self.identity
+    }
+
+    pub(in crate::int8) fn byte(&self, x: u8) -> u8 {
+        self.values[usize::from(x)]
+    }
+
+    /// Both pictures have one shape.
+    pub(in crate::int8) fn run(&self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+        each_run(x, from, y, to, |x, y| self.apply(x, y));
+    }
+
+    /// The table that changes nothing.
+    pub(in crate::int8) fn copy(x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+        each_run(x, from, y, to, |x, y| y.copy_from_slice(x));
+    }
+
+    /// Slices of one length.
+    pub(super) fn apply(&self, x: &[u8], y: &mut [u8]) {
+        if self.identity {
+            y.copy_from_slice(x);
+            return;
+        }
+        let (blocks, rest) = y.as_chunks_mut::<8>();
+        let (x_blocks, x_rest) = x.as_chunks::<8>();
+        for (y, x) in blocks.iter_mut().zip(x_blocks) {
+            // Eight in one load and one store: the look-ups themselves keep these units busy.
+            let bytes = u64::from_le_bytes(*x);
+            *y = std::array::from_fn(|at| self.values[usize::from((bytes >> (8 * at)) as u8)]);
+        }
+        for (y, x) in rest.iter_mut().zip(x_rest) {
+            *y = self.byte(*x);
+        }
+    }
+
+    pub(super) fn apply_in_place(&self, y: &mut [u8]) {
+        if !self.identity {
+            for y in y {
+                *y = self.byte(*y);
+            }
+        }
+    }
+}
+
+fn each_run(x: &[u8], from: &Layout, y: &mut [u8], to: &Layout, work: impl Fn(&[u8], &mut [u8])) {
+    assert!(same_shape(from, to), "a table between pictures of two shapes");
+    check(x.len(), from);
+    check(y.len(), to);
+    let runs = Runs::new([to, from]);
+    for row in 0..runs.rows {
+        for column in 0..runs.columns {
+            let x = &x[pixel(from, row, column)..][..runs.length];
+            work(x, &mut y[pixel(to, row, column)..][..runs.length]);
+        }
+    }
+}
