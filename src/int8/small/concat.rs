@@ -44,3 +44,44 @@ impl Concat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_input_goes_to_its_channels(
+            (inputs, y) in ([1..=9_usize, 1..=9_usize], prop::collection::vec(1..=40_usize, 1..=4)).prop_flat_map(
+                |([height, width], channels)| {
+                    let inputs: Vec<_> = channels.iter().map(|channels| picture([height, width, *channels])).collect();
+                    (inputs, picture([height, width, channels.iter().sum()]))
+                }
+            ),
+        ) {
+            let table = || Table::new(std::array::from_fn(|byte| 255 - byte as u8));
+            let second = |part: usize| part % 2 == 1;
+            let concat = Concat::new(
+                inputs.iter().enumerate().map(|(part, x)| (x.layout.channels, second(part).then(table))),
+            );
+            let expected = y.expected(|row, column, channel| {
+                let (mut part, mut channel) = (0, channel);
+                while channel >= inputs[part].layout.channels {
+                    channel -= inputs[part].layout.channels;
+                    part += 1;
+                }
+                let byte = inputs[part].at(row, column, channel);
+                if second(part) { 255 - byte } else { byte }
+            });
+            let found = y.found(|y, to| {
+                for (part, x) in inputs.iter().enumerate() {
+                    concat.run(part, &x.bytes, &x.layout, y, to);
+                }
+            });
+            prop_assert!(found == expected);
+        }
+    }
+}

@@ -50,8 +50,7 @@ impl Work for Pool<'_> {
     #[inline(always)]
     fn run(self) {
         let Self { window, x, from, y, to } = self;
-        let [down, right] = window.dilation.map(|step| step);
-        let steps = [down * from.row, right * from.pixel];
+        let steps = [window.dilation[0] * from.row, window.dilation[1] * from.pixel];
         for row in 0..to.height {
             let (first_row, rows) = window.taps(0, row, from.height);
             for column in 0..to.width {
@@ -108,5 +107,37 @@ impl Seen<'_> {
             }
         }
         largest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn equals_its_definition(
+            (window, x, y) in pooled(), turn in any::<bool>(),
+        ) {
+            let table = || Table::new(std::array::from_fn(|byte| 255 - byte as u8));
+            let expected = y.expected(|row, column, channel| {
+                let seen = seen_by(&window, &x, row, column, channel);
+                let largest = seen.into_iter().max();
+                match largest {
+                    Some(byte) if turn => 255 - byte,
+                    Some(byte) => byte,
+                    None if turn => 255,
+                    None => 0,
+                }
+            });
+            let pool = MaxPool::new(window, turn.then(table));
+            for wide in Wide::all() {
+                let found = y.found(|y, to| pool.clone().with(wide).run(&x.bytes, &x.layout, y, to));
+                prop_assert!(found == expected, "{wide:?}");
+            }
+        }
     }
 }

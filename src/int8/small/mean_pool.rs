@@ -47,12 +47,12 @@ impl MeanPool {
         assert!(from.height.saturating_mul(from.width) <= MOST, "a picture too large for its sum");
         check(x.len(), from);
         check(y.len(), to);
-        self.wide.run(Pool { pool: *self, x, from, y, to });
+        self.wide.run(Pool { of: *self, x, from, y, to });
     }
 }
 
 struct Pool<'a> {
-    pool: MeanPool,
+    of: MeanPool,
     x: &'a [u8],
     from: &'a Layout,
     y: &'a mut [u8],
@@ -62,7 +62,7 @@ struct Pool<'a> {
 impl Work for Pool<'_> {
     #[inline(always)]
     fn run(self) {
-        let Self { pool, x, from, y, to } = self;
+        let Self { of: pool, x, from, y, to } = self;
         let window = &pool.window;
         let steps = [window.dilation[0] * from.row, window.dilation[1] * from.pixel];
         for row in 0..to.height {
@@ -132,5 +132,60 @@ impl Mean<'_> {
             means[lane] = self.rounding.byte((sums[lane] - self.zeros) as f32 * self.factor);
         }
         means
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::*;
+
+    fn compare(
+        [window, count_padding]: [Option<Window>; 2],
+        x: &Picture,
+        y: &Picture,
+        input: Quantisation,
+        output: &Output,
+    ) -> Result<(), TestCaseError> {
+        let count_padding = count_padding.is_some();
+        let window = window.unwrap_or(Window::global(x.layout.height, x.layout.width));
+        let pool = MeanPool::new(window, count_padding, input, output);
+        let expected = y.expected(|row, column, channel| {
+            let seen = seen_by(&window, x, row, column, channel);
+            let count = if count_padding { window.kernel.iter().product() } else { seen.len() };
+            let sum: i32 = seen.iter().map(|byte| i32::from(*byte) - i32::from(input.zero_point)).sum();
+            let steps = sum as f32 * (input.scale / (output.quantisation.scale * count as f32));
+            rounded(if seen.is_empty() { 0.0 } else { steps }, output)
+        });
+        for wide in Wide::all() {
+            let found = y.found(|y, to| pool.with(wide).run(&x.bytes, &x.layout, y, to));
+            prop_assert!(found == expected, "{wide:?}");
+        }
+        // Slack: four roundings of numbers below 2^9 steps, and a slope of at most 2.
+        let mean: Vec<f64> = seen_by(&window, x, 0, 0, 0).into_iter().map(|byte| real(byte, input)).collect();
+        let count = if count_padding { window.kernel.iter().product() } else { mean.len() };
+        let mean = mean.iter().sum::<f64>() / count.max(1) as f64;
+        let byte = expected[y.layout.at(0, 0)];
+        prop_assert!(is_near(byte, mean, output, 1e-3), "{mean}: {byte}");
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn equals_its_definition(
+            (window, x, y) in pooled(), input in quantisation(), output in output(), count_padding in any::<bool>(),
+        ) {
+            compare([Some(window), count_padding.then_some(window)], &x, &y, input, &output)?;
+        }
+
+        #[test]
+        fn all_of_a_picture(
+            (x, y) in sizes().prop_flat_map(|sizes| (picture(sizes), picture([1, 1, sizes[2]]))),
+            input in quantisation(), output in output(),
+        ) {
+            compare([None, None], &x, &y, input, &output)?;
+        }
     }
 }

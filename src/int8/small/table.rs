@@ -81,3 +81,47 @@ fn each_run(x: &[u8], from: &Layout, y: &mut [u8], to: &Layout, work: impl Fn(&[
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn each_byte_is_looked_up(
+            (x, y) in sizes().prop_flat_map(|sizes| (picture(sizes), picture(sizes))), shift in any::<u8>(),
+        ) {
+            let table = Table::new(std::array::from_fn(|byte| (byte as u8).wrapping_mul(7).wrapping_add(shift)));
+            let expected = y.expected(|row, column, channel| {
+                x.at(row, column, channel).wrapping_mul(7).wrapping_add(shift)
+            });
+            prop_assert!(y.found(|y, to| table.run(&x.bytes, &x.layout, y, to)) == expected);
+
+            let same = Table::new(std::array::from_fn(|byte| byte as u8));
+            prop_assert!(same.is_identity() && !table.is_identity());
+            let expected = y.expected(|row, column, channel| x.at(row, column, channel));
+            prop_assert!(y.found(|y, to| same.run(&x.bytes, &x.layout, y, to)) == expected);
+        }
+
+        /// Slack: two roundings of numbers below 2^9 steps, and a slope of at most 2.
+        #[test]
+        fn between_two_quantisations(input in quantisation(), output in output()) {
+            let table = Table::between(input, &output);
+            let factor = input.scale / output.quantisation.scale;
+            for byte in 0..=255 {
+                let steps = (i32::from(byte) - i32::from(input.zero_point)) as f32 * factor;
+                prop_assert_eq!(table.byte(byte), rounded(steps, &output));
+                prop_assert!(is_near(table.byte(byte), real(byte, input), &output, 1e-3));
+            }
+        }
+
+        #[test]
+        fn between_equal_quantisations_lies_nothing(quantisation in quantisation()) {
+            let output = Output { quantisation, low: 0, high: 255, slope: 1.0 };
+            prop_assert!(Table::between(quantisation, &output).is_identity());
+        }
+    }
+}

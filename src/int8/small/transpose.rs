@@ -26,7 +26,7 @@ impl FlattenNchw {
         Self { wide }
     }
 
-    pub(in crate::int8) fn run(&self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+    pub(in crate::int8) fn run(self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
         assert_row(to, from);
         let y = &mut y[to.start..][..to.channels];
         let work = FromPicture { cast: Same, order: Order::Nchw, x, from, y };
@@ -46,7 +46,7 @@ impl UnflattenNchw {
         Self { wide }
     }
 
-    pub(in crate::int8) fn run(&self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+    pub(in crate::int8) fn run(self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
         assert_row(from, to);
         let x = &x[from.start..][..from.channels];
         let work = ToPicture { cast: Same, order: Order::Nchw, x, y, to };
