@@ -427,3 +427,6 @@ fn turned(tile: &[[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
     }
     tile
 }
+
+#[cfg(test)]
+mod tests;

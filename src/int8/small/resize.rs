@@ -237,3 +237,6 @@ impl Blend {
         *y = found;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,3 +58,30 @@ impl UnflattenNchw {
 fn assert_row(row: &Layout, picture: &Layout) {
     assert_eq!([row.height, row.width, row.channels], [1, 1, picture.len()], "a row that holds the picture");
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::testing::*;
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn planes_and_back(
+            (x, row, y) in sizes().prop_flat_map(|sizes| {
+                (picture(sizes), picture([1, 1, sizes.iter().product()]), picture(sizes))
+            }),
+        ) {
+            let Layout { height, width, .. } = x.layout;
+            let flat = row.expected(|_, _, at| x.at(at / width % height, at % width, at / (width * height)));
+            let back = y.expected(|row, column, channel| x.at(row, column, channel));
+            for wide in Wide::all() {
+                let found = row.found(|y, to| FlattenNchw::new().with(wide).run(&x.bytes, &x.layout, y, to));
+                prop_assert!(found == flat, "{wide:?}");
+                let found = y.found(|y, to| UnflattenNchw::new().with(wide).run(&flat, &row.layout, y, to));
+                prop_assert!(found == back, "{wide:?}");
+            }
+        }
+    }
+}
