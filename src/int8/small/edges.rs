@@ -274,7 +274,9 @@ fn cast_all<A: Copy, B: Copy + Default, F: Cast<A, B>>(cast: F, x: &[A], y: &mut
     let (blocks, rest) = y.as_chunks_mut::<LANES>();
     let (x_blocks, x_rest) = x.as_chunks::<LANES>();
     for (y, x) in blocks.iter_mut().zip(x_blocks) {
-        *y = cast_lanes(cast, x);
+        for lane in 0..LANES {
+            y[lane] = cast.cast(x[lane]);
+        }
     }
     for (y, x) in rest.iter_mut().zip(x_rest) {
         *y = cast.cast(*x);
@@ -290,7 +292,7 @@ fn cast_lanes<A: Copy, B: Copy + Default, F: Cast<A, B>, const N: usize>(cast: F
     y
 }
 
-/// Planes of few channels, interleaved.
+/// Planes of few channels, interleaved: a pixel is gathered in a word, and the words of a row are stored over each other.
 #[inline(always)]
 fn few<const C: usize, A: Copy, F: Cast<A, u8>>(cast: F, x: &[A], y: &mut [u8], to: &Layout) {
     let plane = to.height * to.width;
@@ -299,27 +301,19 @@ fn few<const C: usize, A: Copy, F: Cast<A, u8>>(cast: F, x: &[A], y: &mut [u8], 
         let x: [&[A]; C] = std::array::from_fn(|channel| &x[channel * plane + row * width..][..width]);
         let blocks = width / LANES;
         for block in 0..blocks {
-            let mut bytes = [[0; LANES]; C];
+            let mut words = [0; LANES];
             for channel in 0..C {
-                if let Some(x) = x[channel][block * LANES..].first_chunk::<LANES>() {
-                    bytes[channel] = cast_lanes(cast, x);
+                let Some(x) = x[channel][block * LANES..].first_chunk::<LANES>() else { continue };
+                for lane in 0..LANES {
+                    words[lane] |= u32::from(cast.cast(x[lane])) << (8 * channel);
                 }
             }
             let y = &mut y[pixel(to, row, block * LANES)..];
-            if to.pixel == C
-                && let Some(y) = y.as_chunks_mut::<C>().0.first_chunk_mut::<LANES>()
-            {
-                for lane in 0..LANES {
-                    for channel in 0..C {
-                        y[lane][channel] = bytes[channel][lane];
-                    }
-                }
-            } else {
-                for lane in 0..LANES {
-                    for (channel, y) in y[lane * to.pixel..][..C].iter_mut().enumerate() {
-                        *y = bytes[channel][lane];
-                    }
-                }
+            for (lane, word) in words.iter().enumerate() {
+                let bytes = word.to_le_bytes();
+                // What a whole word writes too much belongs to the next pixel, which comes next.
+                let length = if to.pixel == C && lane + 1 < LANES { 4 } else { C };
+                y[lane * to.pixel..][..length].copy_from_slice(&bytes[..length]);
             }
         }
         for column in blocks * LANES..width {
@@ -412,20 +406,20 @@ impl<B: Copy + Default, F: Cast<u8, B>> Work for FromPicture<'_, B, F> {
 /// index turn by one, so at the end its two halves have changed places.
 #[inline(always)]
 fn turned(tile: &[[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
-    let mut tile = *tile;
-    for _ in 0..4 {
-        let mut next = [[0; SIDE]; SIDE];
-        for row in 0..SIDE / 2 {
-            for at in 0..SIDE / 2 {
-                next[2 * row][2 * at] = tile[row][at];
-                next[2 * row][2 * at + 1] = tile[row + SIDE / 2][at];
-                next[2 * row + 1][2 * at] = tile[row][at + SIDE / 2];
-                next[2 * row + 1][2 * at + 1] = tile[row + SIDE / 2][at + SIDE / 2];
-            }
-        }
-        tile = next;
+    let [mut tile, mut next] = [*tile; 2];
+    for _ in 0..2 {
+        interleaved(tile.as_flattened(), next.as_flattened_mut());
+        interleaved(next.as_flattened(), tile.as_flattened_mut());
     }
     tile
+}
+
+#[inline(always)]
+fn interleaved(x: &[u8], y: &mut [u8]) {
+    let (first, second) = x.split_at(SIDE * SIDE / 2);
+    for ((y, first), second) in y.as_chunks_mut::<2>().0.iter_mut().zip(first).zip(second) {
+        *y = [*first, *second];
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,9 @@ impl Table {
     pub(in crate::int8) fn between(input: Quantisation, output: &Output) -> Self {
         let factor = input.scale / output.quantisation.scale;
         let rounding = Rounding::new(output);
-        Self::new(std::array::from_fn(|byte| rounding.byte((byte as f32 - f32::from(input.zero_point)) * factor)))
+        Self::new(std::array::from_fn(|byte| {
+            rounding.byte::<true>((byte as f32 - f32::from(input.zero_point)) * factor)
+        }))
     }
 
     /// Whether it changes nothing.
