@@ -2,8 +2,8 @@
 
 use super::{Layout, Quantisation, Runs, Wide, Work, check, nearest, pixel};
 
-/// Values worked on side by side.
-const LANES: usize = 32;
+/// Pixels of a row that are interleaved at once.
+const PART: usize = 256;
 
 /// A tile of so many pixels by so many channels is turned at once.
 const SIDE: usize = 16;
@@ -271,14 +271,7 @@ impl<A: Copy, F: Cast<A, u8>> Work for ToPicture<'_, A, F> {
 
 #[inline(always)]
 fn cast_all<A: Copy, B: Copy + Default, F: Cast<A, B>>(cast: F, x: &[A], y: &mut [B]) {
-    let (blocks, rest) = y.as_chunks_mut::<LANES>();
-    let (x_blocks, x_rest) = x.as_chunks::<LANES>();
-    for (y, x) in blocks.iter_mut().zip(x_blocks) {
-        for lane in 0..LANES {
-            y[lane] = cast.cast(x[lane]);
-        }
-    }
-    for (y, x) in rest.iter_mut().zip(x_rest) {
+    for (y, x) in y.iter_mut().zip(x) {
         *y = cast.cast(*x);
     }
 }
@@ -292,33 +285,35 @@ fn cast_lanes<A: Copy, B: Copy + Default, F: Cast<A, B>, const N: usize>(cast: F
     y
 }
 
-/// Planes of few channels, interleaved: a pixel is gathered in a word, and the words of a row are stored over each other.
+/// Planes of few channels, interleaved.
 #[inline(always)]
 fn few<const C: usize, A: Copy, F: Cast<A, u8>>(cast: F, x: &[A], y: &mut [u8], to: &Layout) {
     let plane = to.height * to.width;
     let (rows, width) = rows(to);
+    let mut bytes = [[0; PART]; C];
     for row in 0..rows {
-        let x: [&[A]; C] = std::array::from_fn(|channel| &x[channel * plane + row * width..][..width]);
-        let blocks = width / LANES;
-        for block in 0..blocks {
-            let mut words = [0; LANES];
+        for column in (0..width).step_by(PART) {
+            let pixels = PART.min(width - column);
             for channel in 0..C {
-                let Some(x) = x[channel][block * LANES..].first_chunk::<LANES>() else { continue };
-                for lane in 0..LANES {
-                    words[lane] |= u32::from(cast.cast(x[lane])) << (8 * channel);
+                let x = &x[channel * plane + row * width + column..][..pixels];
+                cast_all(cast, x, &mut bytes[channel][..pixels]);
+            }
+            let bytes: [&[u8]; C] = bytes.each_ref().map(|bytes| &bytes[..pixels]);
+            let y = &mut y[pixel(to, row, column)..];
+            if to.pixel == C {
+                // Without gaps, so that it can become instructions that interleave.
+                let y = &mut y.as_chunks_mut::<C>().0[..pixels];
+                for at in 0..pixels {
+                    for channel in 0..C {
+                        y[at][channel] = bytes[channel][at];
+                    }
                 }
-            }
-            let y = &mut y[pixel(to, row, block * LANES)..];
-            for (lane, word) in words.iter().enumerate() {
-                let bytes = word.to_le_bytes();
-                // What a whole word writes too much belongs to the next pixel, which comes next.
-                let length = if to.pixel == C && lane + 1 < LANES { 4 } else { C };
-                y[lane * to.pixel..][..length].copy_from_slice(&bytes[..length]);
-            }
-        }
-        for column in blocks * LANES..width {
-            for (x, y) in x.iter().zip(&mut y[pixel(to, row, column)..][..C]) {
-                *y = cast.cast(x[column]);
+            } else {
+                for at in 0..pixels {
+                    for (y, bytes) in y[at * to.pixel..][..C].iter_mut().zip(bytes) {
+                        *y = bytes[at];
+                    }
+                }
             }
         }
     }
