@@ -21,7 +21,7 @@ mod table;
 mod testing;
 mod transpose;
 
-use super::arch::{Wide, Work};
+use super::arch::{LookUp, Wide, Work};
 use super::tensor::{Layout, Quantisation};
 
 pub(super) use add::Add;
