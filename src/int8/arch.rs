@@ -2,4 +2,4 @@
 
 mod wide;
 
-pub(super) use wide::{Wide, Work};
+pub(super) use wide::{LookUp, Wide, Work};

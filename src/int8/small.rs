@@ -21,7 +21,7 @@ mod table;
 mod testing;
 mod transpose;
 
-use super::arch::{Wide, Work};
+use super::arch::{LookUp, Wide, Work};
 use super::tensor::{Layout, Quantisation};
 
 pub(super) use add::Add;
@@ -68,6 +68,12 @@ impl Window {
     #[inline(always)]
     fn taps(&self, axis: usize, at: usize, length: usize) -> (usize, usize) {
         let (start, before, dilation) = (at * self.stride[axis], self.before[axis], self.dilation[axis]);
+        if dilation == 1 {
+            // Without the divisions, which cost more than a small window.
+            let skipped = before.saturating_sub(start);
+            let first = (start + skipped) - before;
+            return (first, self.kernel[axis].saturating_sub(skipped).min(length.saturating_sub(first)));
+        }
         let skipped = before.saturating_sub(start).div_ceil(dilation);
         let first = (start + skipped * dilation).saturating_sub(before);
         let fitting = length.saturating_sub(first).div_ceil(dilation);
@@ -95,14 +101,20 @@ impl Rounding {
         }
     }
 
-    /// No number becomes the lower bound.
+    /// Whether there is a slope.
+    #[expect(clippy::float_cmp, reason = "exactly 1 is what changes nothing")]
+    fn is_leaky(self) -> bool {
+        self.slope != 1.0
+    }
+
+    /// No number becomes the lower bound. `LEAKY` has to be `true` where there is a slope.
     #[inline(always)]
-    fn byte(self, steps: f32) -> u8 {
-        let steps = if steps < 0.0 { steps * self.slope } else { steps };
+    fn byte<const LEAKY: bool>(self, steps: f32) -> u8 {
+        let steps = if LEAKY && steps < 0.0 { steps * self.slope } else { steps };
         // As instructions have it, not as `clamp` has it: one each.
         let steps = if steps > self.low { steps } else { self.low };
         let steps = if steps < self.high { steps } else { self.high };
-        (nearest(steps).wrapping_add(self.zero_point)) as u8
+        nearest(steps).wrapping_add(self.zero_point) as u8
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{Layout, Quantisation, Runs, Wide, Work, check, nearest, pixel};
 
-/// Values worked on side by side.
-const LANES: usize = 32;
+/// Pixels of a row that are interleaved at once.
+const PART: usize = 256;
 
 /// A tile of so many pixels by so many channels is turned at once.
 const SIDE: usize = 16;
@@ -271,12 +271,7 @@ impl<A: Copy, F: Cast<A, u8>> Work for ToPicture<'_, A, F> {
 
 #[inline(always)]
 fn cast_all<A: Copy, B: Copy + Default, F: Cast<A, B>>(cast: F, x: &[A], y: &mut [B]) {
-    let (blocks, rest) = y.as_chunks_mut::<LANES>();
-    let (x_blocks, x_rest) = x.as_chunks::<LANES>();
-    for (y, x) in blocks.iter_mut().zip(x_blocks) {
-        *y = cast_lanes(cast, x);
-    }
-    for (y, x) in rest.iter_mut().zip(x_rest) {
+    for (y, x) in y.iter_mut().zip(x) {
         *y = cast.cast(*x);
     }
 }
@@ -295,36 +290,30 @@ fn cast_lanes<A: Copy, B: Copy + Default, F: Cast<A, B>, const N: usize>(cast: F
 fn few<const C: usize, A: Copy, F: Cast<A, u8>>(cast: F, x: &[A], y: &mut [u8], to: &Layout) {
     let plane = to.height * to.width;
     let (rows, width) = rows(to);
+    let mut bytes = [[0; PART]; C];
     for row in 0..rows {
-        let x: [&[A]; C] = std::array::from_fn(|channel| &x[channel * plane + row * width..][..width]);
-        let blocks = width / LANES;
-        for block in 0..blocks {
-            let mut bytes = [[0; LANES]; C];
+        for column in (0..width).step_by(PART) {
+            let pixels = PART.min(width - column);
             for channel in 0..C {
-                if let Some(x) = x[channel][block * LANES..].first_chunk::<LANES>() {
-                    bytes[channel] = cast_lanes(cast, x);
-                }
+                let x = &x[channel * plane + row * width + column..][..pixels];
+                cast_all(cast, x, &mut bytes[channel][..pixels]);
             }
-            let y = &mut y[pixel(to, row, block * LANES)..];
-            if to.pixel == C
-                && let Some(y) = y.as_chunks_mut::<C>().0.first_chunk_mut::<LANES>()
-            {
-                for lane in 0..LANES {
+            let bytes: [&[u8]; C] = bytes.each_ref().map(|bytes| &bytes[..pixels]);
+            let y = &mut y[pixel(to, row, column)..];
+            if to.pixel == C {
+                // Without gaps, so that it can become instructions that interleave.
+                let y = &mut y.as_chunks_mut::<C>().0[..pixels];
+                for at in 0..pixels {
                     for channel in 0..C {
-                        y[lane][channel] = bytes[channel][lane];
+                        y[at][channel] = bytes[channel][at];
                     }
                 }
             } else {
-                for lane in 0..LANES {
-                    for (channel, y) in y[lane * to.pixel..][..C].iter_mut().enumerate() {
-                        *y = bytes[channel][lane];
+                for at in 0..pixels {
+                    for (y, bytes) in y[at * to.pixel..][..C].iter_mut().zip(bytes) {
+                        *y = bytes[at];
                     }
                 }
-            }
-        }
-        for column in blocks * LANES..width {
-            for (x, y) in x.iter().zip(&mut y[pixel(to, row, column)..][..C]) {
-                *y = cast.cast(x[column]);
             }
         }
     }
@@ -412,20 +401,20 @@ impl<B: Copy + Default, F: Cast<u8, B>> Work for FromPicture<'_, B, F> {
 /// index turn by one, so at the end its two halves have changed places.
 #[inline(always)]
 fn turned(tile: &[[u8; SIDE]; SIDE]) -> [[u8; SIDE]; SIDE] {
-    let mut tile = *tile;
-    for _ in 0..4 {
-        let mut next = [[0; SIDE]; SIDE];
-        for row in 0..SIDE / 2 {
-            for at in 0..SIDE / 2 {
-                next[2 * row][2 * at] = tile[row][at];
-                next[2 * row][2 * at + 1] = tile[row + SIDE / 2][at];
-                next[2 * row + 1][2 * at] = tile[row][at + SIDE / 2];
-                next[2 * row + 1][2 * at + 1] = tile[row + SIDE / 2][at + SIDE / 2];
-            }
-        }
-        tile = next;
+    let [mut tile, mut next] = [*tile; 2];
+    for _ in 0..2 {
+        interleaved(tile.as_flattened(), next.as_flattened_mut());
+        interleaved(next.as_flattened(), tile.as_flattened_mut());
     }
     tile
+}
+
+#[inline(always)]
+fn interleaved(x: &[u8], y: &mut [u8]) {
+    let (first, second) = x.split_at(SIDE * SIDE / 2);
+    for ((y, first), second) in y.as_chunks_mut::<2>().0.iter_mut().zip(first).zip(second) {
+        *y = [*first, *second];
+    }
 }
 
 #[cfg(test)]

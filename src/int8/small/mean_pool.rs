@@ -73,7 +73,7 @@ impl Work for Pool<'_> {
                 let pixels = rows * columns;
                 let count = if pool.count_padding { window.kernel[0] * window.kernel[1] } else { pixels };
                 if pixels == 0 {
-                    y.fill(pool.rounding.byte(0.0));
+                    y.fill(pool.rounding.byte::<true>(0.0));
                     continue;
                 }
                 let mean = Mean {
@@ -129,7 +129,7 @@ impl Mean<'_> {
         }
         let mut means = [0; N];
         for lane in 0..N {
-            means[lane] = self.rounding.byte((sums[lane] - self.zeros) as f32 * self.factor);
+            means[lane] = self.rounding.byte::<true>((sums[lane] - self.zeros) as f32 * self.factor);
         }
         means
     }

@@ -1,9 +1,12 @@
 //! Two pictures, byte by byte, the smaller one repeated.
 
-use super::{Layout, Runs, Work, check, pixel, same_shape};
+use super::{Layout, Runs, Wide, Work, check, pixel, same_shape};
 
 /// Bytes worked on side by side.
 const LANES: usize = 32;
+
+/// Bytes of a repeated pixel.
+const PATTERN: usize = 1024;
 
 /// What becomes of two bytes. Implementations are `#[inline(always)]`.
 pub(super) trait Pair: Copy {
@@ -34,7 +37,7 @@ impl<P: Pair> Pair for Swapped<P> {
 
 impl<P: Pair> Pairs<'_, P> {
     /// Holds the buffers against their layouts, and these against each other.
-    pub(super) fn check(&self) {
+    pub(super) fn check(self) -> Self {
         let sizes = |layout: &Layout| [layout.height, layout.width, layout.channels];
         for (buffer, layout) in [(self.a, self.from_a), (self.b, self.from_b)] {
             check(buffer.len(), layout);
@@ -42,6 +45,11 @@ impl<P: Pair> Pairs<'_, P> {
             assert!(fits, "{:?} does not repeat to {:?}", sizes(layout), sizes(self.to));
         }
         check(self.y.len(), self.to);
+        self
+    }
+
+    pub(super) fn run(self, wide: Wide) {
+        wide.run(self);
     }
 }
 
@@ -49,6 +57,12 @@ impl<P: Pair> Work for Pairs<'_, P> {
     #[inline(always)]
     fn run(self) {
         let Self { pair, a, from_a, b, from_b, y, to } = self;
+        if is_gate(from_a, to) && same_shape(from_b, to) {
+            return gated(Swapped(pair), &a[from_a.start..][..to.channels], b, from_b, y, to);
+        }
+        if is_gate(from_b, to) && same_shape(from_a, to) {
+            return gated(pair, &b[from_b.start..][..to.channels], a, from_a, y, to);
+        }
         let (one_a, one_b) = (from_a.len() == 1, from_b.len() == 1);
         let whole = (one_a || same_shape(from_a, to)) && (one_b || same_shape(from_b, to));
         let runs = if whole {
@@ -70,6 +84,31 @@ impl<P: Pair> Work for Pairs<'_, P> {
                     (true, false) => repeat(Swapped(pair), &b[..length], a[0], y),
                     (true, true) => y.fill(pair.byte(a[0], b[0])),
                 }
+            }
+        }
+    }
+}
+
+/// Whether a picture is one pixel, and its channels few enough to repeat them beforehand.
+fn is_gate(from: &Layout, to: &Layout) -> bool {
+    from.height * from.width == 1 && from.channels == to.channels && (2..=PATTERN / 2).contains(&to.channels)
+}
+
+/// One pixel for all of a picture: repeated to the length of several, so that few channels fill the lanes too.
+#[inline(always)]
+fn gated<P: Pair>(pair: P, gate: &[u8], x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
+    let mut pattern = [0; PATTERN];
+    for pixel in pattern.chunks_exact_mut(gate.len()) {
+        pixel.copy_from_slice(gate);
+    }
+    let pattern = &pattern[..PATTERN / gate.len() * gate.len()];
+    let runs = Runs::new([to, from]);
+    for row in 0..runs.rows {
+        for column in 0..runs.columns {
+            let x = &x[pixel(from, row, column)..][..runs.length];
+            let y = &mut y[pixel(to, row, column)..][..runs.length];
+            for (x, y) in x.chunks(pattern.len()).zip(y.chunks_mut(pattern.len())) {
+                both(pair, x, &pattern[..x.len()], y);
             }
         }
     }

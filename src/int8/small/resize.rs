@@ -232,7 +232,7 @@ impl Blend {
         for lane in 0..N {
             let upper = f32::from(a[lane]) * left + f32::from(b[lane]) * right;
             let lower = f32::from(c[lane]) * left + f32::from(d[lane]) * right;
-            found[lane] = self.rounding.byte((upper * up + lower * down - self.zero_point) * self.factor);
+            found[lane] = self.rounding.byte::<true>((upper * up + lower * down - self.zero_point) * self.factor);
         }
         *y = found;
     }

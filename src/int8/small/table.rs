@@ -1,6 +1,6 @@
 //! Any function of one byte.
 
-use super::{Layout, Output, Quantisation, Rounding, Runs, check, pixel, same_shape};
+use super::{Layout, LookUp, Output, Quantisation, Rounding, Runs, check, pixel, same_shape};
 
 /// `y = values[x]`: an activation between two quantisations, or a change of quantisation. A table that changes nothing
 /// copies.
@@ -8,19 +8,22 @@ use super::{Layout, Output, Quantisation, Rounding, Runs, check, pixel, same_sha
 pub(in crate::int8) struct Table {
     values: Box<[u8; 256]>,
     identity: bool,
+    look_up: LookUp,
 }
 
 impl Table {
     pub(in crate::int8) fn new(values: [u8; 256]) -> Self {
         let identity = values.iter().enumerate().all(|(at, value)| at == usize::from(*value));
-        Self { values: Box::new(values), identity }
+        Self { values: Box::new(values), identity, look_up: LookUp::detect() }
     }
 
     /// The same numbers in other steps: `t = (x - zx) (sx / so)` in `f32`, then rounded as everywhere.
     pub(in crate::int8) fn between(input: Quantisation, output: &Output) -> Self {
         let factor = input.scale / output.quantisation.scale;
         let rounding = Rounding::new(output);
-        Self::new(std::array::from_fn(|byte| rounding.byte((byte as f32 - f32::from(input.zero_point)) * factor)))
+        Self::new(std::array::from_fn(|byte| {
+            rounding.byte::<true>((byte as f32 - f32::from(input.zero_point)) * factor)
+        }))
     }
 
     /// Whether it changes nothing.
@@ -48,16 +51,7 @@ impl Table {
             y.copy_from_slice(x);
             return;
         }
-        let (blocks, rest) = y.as_chunks_mut::<8>();
-        let (x_blocks, x_rest) = x.as_chunks::<8>();
-        for (y, x) in blocks.iter_mut().zip(x_blocks) {
-            // Eight in one load and one store: the look-ups themselves keep these units busy.
-            let bytes = u64::from_le_bytes(*x);
-            *y = std::array::from_fn(|at| self.values[usize::from((bytes >> (8 * at)) as u8)]);
-        }
-        for (y, x) in rest.iter_mut().zip(x_rest) {
-            *y = self.byte(*x);
-        }
+        self.look_up.run(&self.values, x, y);
     }
 
     pub(super) fn apply_in_place(&self, y: &mut [u8]) {
