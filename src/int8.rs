@@ -6,5 +6,8 @@
 //! their zero point: the same numbers. Weights are signed bytes with one scale an output and zero point 0.
 //!
 //! This room knows nothing of people: any program that runs `tract` can use it.
-
+mod arch;
+mod conv;
+mod depthwise;
+mod requantise;
 mod tensor;
