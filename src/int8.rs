@@ -16,6 +16,7 @@ mod program;
 mod read;
 mod region;
 mod report;
+mod requantise;
 mod small;
 mod tensor;
 

@@ -1,0 +1,8 @@
+//! AVX2, and AVX-512 with VNNI.
+
+mod avx2;
+mod rounding;
+mod vnni;
+
+pub(in super::super) use avx2::Avx2;
+pub(in super::super) use vnni::Vnni;
