@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use super::guard;
 use crate::error::{Error, Result};
+use crate::int8;
 use crate::model::card::Card;
 use crate::model::input::Input;
 
@@ -54,7 +55,7 @@ pub(super) fn shortened(mut reason: String) -> String {
 
 fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded> {
     let failed = |error: tract_onnx::prelude::TractError| refused(card, format!("{error:#}"));
-    let framework = tract_onnx::onnx().with_ignore_value_info(true);
+    let framework = int8::onnx();
     let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
     check_weights(card, &proto)?;
     let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
@@ -62,11 +63,12 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     drop(proto);
     check_input(card, input, &model)?;
     model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
-    let mut model = model.into_typed().map_err(failed)?;
+    let model = model.into_typed().map_err(failed)?;
     check_sizes(card, &model)?;
     let output_lengths = check_outputs(card, &model)?;
+    let (mut model, report) = int8::rewrite(model).map_err(failed)?;
     model.declutter().map_err(failed)?;
-    let weight_bytes = weight_bytes(&model);
+    let weight_bytes = weight_bytes(&model) + report.weight_bytes;
     model.optimize().map_err(failed)?;
     let plan = model.into_runnable().map_err(failed)?;
     Ok(Loaded { plan, weight_bytes, output_lengths })
