@@ -99,14 +99,18 @@ fn check_input(card: &Card, input: &Input, model: &InferenceModel) -> Result<()>
 }
 
 fn check_sizes(card: &Card, model: &TypedModel) -> Result<()> {
+    check_volumes(model).map_err(|reason| refused(card, reason))
+}
+
+/// Refuses tensors that are too large; the error names the node.
+pub(super) fn check_volumes(model: &TypedModel) -> std::result::Result<(), String> {
     for node in model.nodes() {
         for output in &node.outputs {
             let volume = output.fact.shape.as_concrete().map(|dims| {
                 dims.iter().try_fold(1_usize, |volume, dim| volume.checked_mul(*dim)).unwrap_or(usize::MAX)
             });
             if volume.is_none_or(|volume| volume > MAX_TENSOR) {
-                let reason = format!("`{}` makes {:?}, which is too large or not fixed", node.name, output.fact.shape);
-                return Err(refused(card, reason));
+                return Err(format!("`{}` makes {:?}, which is too large or not fixed", node.name, output.fact.shape));
             }
         }
     }
