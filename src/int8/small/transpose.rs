@@ -22,8 +22,9 @@ impl FlattenNchw {
 
     /// With these instructions.
     #[cfg(test)]
-    pub(in crate::int8) fn with(self, wide: Wide) -> Self {
-        Self { wide }
+    pub(in crate::int8) fn with(mut self, wide: Wide) -> Self {
+        self.wide = wide;
+        self
     }
 
     pub(in crate::int8) fn run(self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
@@ -42,8 +43,9 @@ impl UnflattenNchw {
 
     /// With these instructions.
     #[cfg(test)]
-    pub(in crate::int8) fn with(self, wide: Wide) -> Self {
-        Self { wide }
+    pub(in crate::int8) fn with(mut self, wide: Wide) -> Self {
+        self.wide = wide;
+        self
     }
 
     pub(in crate::int8) fn run(self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {

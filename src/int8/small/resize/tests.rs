@@ -40,14 +40,13 @@ fn nearest_pixel(place: f64, nearest: Nearest, length: usize) -> Option<usize> {
         if matches!(nearest, Nearest::Floor | Nearest::Ceil) { half.min(1.0 - half) } else { (half - 0.5).abs() };
     // Ties that floats hold exactly are part of the definition.
     let exact = (place * 64.0).fract() == 0.0;
-    let found = match nearest {
-        Nearest::Floor => place.floor(),
-        Nearest::Ceil => place.ceil(),
-        Nearest::RoundPreferFloor if half > 0.5 => place.ceil(),
-        Nearest::RoundPreferFloor => place.floor(),
-        Nearest::RoundPreferCeil if half < 0.5 => place.floor(),
-        Nearest::RoundPreferCeil => place.ceil(),
+    let down = match nearest {
+        Nearest::Floor => true,
+        Nearest::Ceil => false,
+        Nearest::RoundPreferFloor => half <= 0.5,
+        Nearest::RoundPreferCeil => half < 0.5,
     };
+    let found = if down { place.floor() } else { place.ceil() };
     (exact || edge > 1e-5).then_some(found.clamp(0.0, length as f64 - 1.0) as usize)
 }
 
