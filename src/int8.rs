@@ -7,6 +7,8 @@
 //!
 //! This room knows nothing of people: any program that runs `tract` can use it.
 mod arch;
+#[doc(hidden)]
+pub mod bench;
 mod conv;
 mod depthwise;
 mod requantise;
