@@ -16,7 +16,6 @@ pub(super) use channelwise::Bank;
 pub(super) use dense::{Filter, Shape};
 pub(super) use wide::{LookUp, Wide, Work};
 
-use super::conv::Window;
 use super::requantise::Requantise;
 
 /// Outputs or channels of one line.
@@ -100,6 +99,16 @@ impl Dense {
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
 
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(_) => "avx512-vnni",
+        }
+    }
+
     /// Added to each input byte on the way, for instructions that take signed ones only.
     fn offset(self) -> i32 {
         match self {
@@ -143,24 +152,30 @@ impl Dense {
 #[derive(Clone, Debug)]
 pub(super) enum Channelwise {
     Plain,
+    #[cfg(target_arch = "x86_64")]
+    Vnni(x86_64::Quads),
 }
 
 impl Channelwise {
     /// The best version that this processor runs.
-    pub(super) fn detect(bank: &Bank, window: &Window) -> Self {
-        Self::all(bank, window).pop().unwrap_or(Self::Plain)
+    pub(super) fn detect(bank: &Bank) -> Self {
+        Self::all(bank).pop().unwrap_or(Self::Plain)
     }
 
     /// All versions that this processor runs, the best last.
-    pub(super) fn all(_: &Bank, _: &Window) -> Vec<Self> {
-        vec![Self::Plain]
+    pub(super) fn all(bank: &Bank) -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        let found = [x86_64::Quads::new(bank).map(Self::Vnni)];
+        #[cfg(not(target_arch = "x86_64"))]
+        let found: [Option<Self>; 0] = [];
+        std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
 
-    /// For messages.
-    #[cfg(test)]
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(_) => "avx512-vnni",
         }
     }
 
@@ -168,6 +183,8 @@ impl Channelwise {
     pub(super) fn packed_bytes(&self) -> usize {
         match self {
             Self::Plain => 0,
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(packed) => packed.bytes(),
         }
     }
 
@@ -175,6 +192,8 @@ impl Channelwise {
     pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::channelwise(bank, geometry, requantise, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(packed) => packed.run(bank, geometry, requantise, x, y),
         }
     }
 }

@@ -4,11 +4,12 @@
 //! that of its latest picture, or one more than a tensor that enters. All operations of a stage are one region. No path
 //! leads from a region through other nodes back into it, since the stage only grows where a tensor enters.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_hir::internal::{
-    DatumExt, DatumType, DatumTypeExt, OutletId, SpecialOps, TractResult, TypedFact, TypedModel, format_err, tvec,
+    DatumExt, DatumType, DatumTypeExt, OutletId, SpecialOps, Tensor, TractResult, TypedFact, TypedModel, format_err, tvec,
 };
 
 use super::kept::KeptDequantise;
@@ -35,9 +36,22 @@ pub(super) fn assemble(model: &TypedModel, reader: &Reader, demand: &Demand) -> 
         let wire = assembly.target.add_source(&*model.nodes()[input.node].name, assembly.fact(*input).clone())?;
         assembly.wires.insert(Wire::Outlet(*input), wire);
     }
+    let constants = constants(model, reader, demand);
+    for node in order.iter().filter(|node| constants.contains(node)) {
+        assembly.wire_node(*node)?;
+    }
     let (mut weight_bytes, mut arena_bytes) = (0, 0);
-    for stage in 0..=stages.last {
-        match region(reader, demand, &stages, stage) {
+    let mut by_stage: BTreeMap<usize, (Vec<&Operation>, Vec<usize>)> = BTreeMap::new();
+    for (operation, stage) in demand.operations.iter().zip(&stages.operations) {
+        by_stage.entry(*stage).or_default().0.push(operation);
+    }
+    for node in &order {
+        if let Some(stage) = stages.nodes.get(node) {
+            by_stage.entry(*stage).or_default().1.push(*node);
+        }
+    }
+    for (stage, (operations, nodes)) in by_stage {
+        match region(reader, &stages, stage, &operations) {
             Err(reason) => return Ok(Err(reason)),
             Ok(None) => {}
             Ok(Some(region)) => {
@@ -46,8 +60,8 @@ pub(super) fn assemble(model: &TypedModel, reader: &Reader, demand: &Demand) -> 
                 assembly.wire_region(stage, region, demand)?;
             }
         }
-        for node in order.iter().filter(|node| stages.nodes.get(node) == Some(&stage)) {
-            assembly.wire_node(*node)?;
+        for node in nodes {
+            assembly.wire_node(node)?;
         }
     }
     let outputs = model.outputs.iter().map(|outlet| assembly.wire(*outlet)).collect::<TractResult<Vec<_>>>()?;
@@ -60,6 +74,30 @@ pub(super) fn assemble(model: &TypedModel, reader: &Reader, demand: &Demand) -> 
     Ok(Ok(Assembled { model: target, weight_bytes, arena_bytes }))
 }
 
+/// The constant nodes that nodes that stay need, and what those need.
+fn constants(model: &TypedModel, reader: &Reader, demand: &Demand) -> HashSet<usize> {
+    let inputs = |node: usize| model.nodes()[node].inputs.iter().map(|input| input.node);
+    let outputs = model.outputs.iter().map(|outlet| outlet.node);
+    let mut needed: Vec<usize> = demand.kept.iter().flat_map(|node| inputs(*node)).chain(outputs).collect();
+    let mut found = HashSet::new();
+    while let Some(node) = needed.pop() {
+        if reader.is_constant(node) && found.insert(node) && folded(model, node).is_none() {
+            needed.extend(inputs(node));
+        }
+    }
+    found
+}
+
+/// The bytes of a node that dequantises a constant, or the value that a node has in any case.
+fn folded(model: &TypedModel, node: usize) -> Option<&Arc<Tensor>> {
+    let konst = |outlet: OutletId| model.nodes()[outlet.node].outputs[outlet.slot].fact.konst.as_ref();
+    let node = &model.nodes()[node];
+    if node.op.is::<KeptDequantise>() {
+        return konst(*node.inputs.first()?);
+    }
+    if node.outputs.len() == 1 { konst(OutletId::new(node.id, 0)) } else { None }
+}
+
 struct Stages {
     /// By node that stays.
     nodes: HashMap<usize, usize>,
@@ -67,12 +105,14 @@ struct Stages {
     operations: Vec<usize>,
     /// By picture.
     pictures: HashMap<usize, usize>,
-    last: usize,
+    /// By picture: the last stage that reads it.
+    last_read: HashMap<usize, usize>,
 }
 
 impl Stages {
     fn new(model: &TypedModel, order: &[usize], reader: &Reader, demand: &Demand) -> Self {
-        let mut stages = Self { nodes: HashMap::new(), operations: Vec::new(), pictures: HashMap::new(), last: 0 };
+        let mut stages =
+            Self { nodes: HashMap::new(), operations: Vec::new(), pictures: HashMap::new(), last_read: HashMap::new() };
         // Of tensors that operations make.
         let mut made: HashMap<OutletId, usize> = HashMap::new();
         let mut operations = demand.operations.iter().peekable();
@@ -90,7 +130,6 @@ impl Stages {
         for operation in operations {
             stages.operation(operation, &mut made);
         }
-        stages.last = stages.nodes.values().chain(&stages.operations).copied().max().unwrap_or(0);
         stages
     }
 
@@ -103,6 +142,10 @@ impl Stages {
         };
         let read = operation.reads.iter().filter_map(|x| self.pictures.get(&x.picture)).copied().max().unwrap_or(0);
         let stage = entered.max(read);
+        for x in &operation.reads {
+            let last = self.last_read.entry(x.picture).or_default();
+            *last = stage.max(*last);
+        }
         match operation.target {
             Target::Picture(picture) => {
                 self.pictures.insert(picture, stage);
@@ -125,11 +168,10 @@ struct Planned {
 }
 
 /// The operations of one stage as a program, its pictures numbered anew.
-fn region(reader: &Reader, demand: &Demand, stages: &Stages, stage: usize) -> Result<Option<Planned>, String> {
+fn region(reader: &Reader, stages: &Stages, stage: usize, operations: &[&Operation]) -> Result<Option<Planned>, String> {
     let mut making = Making { all: reader.pictures(), pictures: Vec::new(), numbers: HashMap::new(), operations: Vec::new() };
-    let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
-    let ours = || demand.operations.iter().zip(&stages.operations).filter(|(_, of)| **of == stage);
-    for (operation, _) in ours() {
+    let (mut inputs, mut outputs, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
+    for operation in operations {
         for x in &operation.reads {
             if stages.pictures.get(&x.picture) != Some(&stage) && !making.numbers.contains_key(&x.picture) {
                 inputs.push(Wire::Crossing(x.picture));
@@ -139,18 +181,16 @@ fn region(reader: &Reader, demand: &Demand, stages: &Stages, stage: usize) -> Re
         if let Some(from) = operation.from().filter(|from| !inputs.contains(from)) {
             inputs.push(from);
         }
-        if let Target::Wire(wire) = operation.target {
-            outputs.push((wire, 0));
+        match operation.target {
+            Target::Wire(wire) => outputs.push((wire, 0)),
+            Target::Picture(picture) if stages.last_read.get(&picture).is_some_and(|last| *last > stage) => {
+                leaving.push(picture);
+            }
+            Target::Picture(_) => {}
         }
         making.add(operation)?;
     }
-    let crossing = |picture: &usize| {
-        let later = |(operation, of): (&Operation, &usize)| *of > stage && operation.reads.iter().any(|x| x.picture == *picture);
-        demand.operations.iter().zip(&stages.operations).any(later)
-    };
-    let mut leaving: Vec<usize> = stages.pictures.iter().filter(|(_, of)| **of == stage).map(|(picture, _)| *picture).collect();
-    leaving.sort_unstable();
-    for picture in leaving.into_iter().filter(crossing) {
+    for picture in leaving {
         outputs.push((Wire::Crossing(picture), making.all[picture].len()));
         making.store(picture)?;
     }
@@ -219,14 +259,10 @@ impl Assembly<'_> {
         &self.model.nodes()[outlet.node].outputs[outlet.slot].fact
     }
 
-    /// A tensor in the new graph. Constants come when they are asked for.
-    fn wire(&mut self, outlet: OutletId) -> TractResult<OutletId> {
-        if !self.wires.contains_key(&Wire::Outlet(outlet)) && self.reader.is_constant(outlet.node) {
-            self.wire_node(outlet.node)?;
-        }
-        self.wires.get(&Wire::Outlet(outlet)).copied().ok_or_else(|| {
-            format_err!("`{}` is read before it is made", self.model.nodes()[outlet.node].name)
-        })
+    /// A tensor in the new graph.
+    fn wire(&self, outlet: OutletId) -> TractResult<OutletId> {
+        let name = &self.model.nodes()[outlet.node].name;
+        self.wires.get(&Wire::Outlet(outlet)).copied().ok_or_else(|| format_err!("`{name}` is read before it is made"))
     }
 
     fn wire_node(&mut self, at: usize) -> TractResult<()> {
@@ -234,16 +270,13 @@ impl Assembly<'_> {
         if self.wires.contains_key(&Wire::Outlet(OutletId::new(at, 0))) {
             return Ok(());
         }
-        let konst = |outlet: OutletId| self.fact(outlet).konst.clone();
-        let folded = match (node.op.downcast_ref::<KeptDequantise>(), node.inputs.first().and_then(|input| konst(*input))) {
-            (Some(op), Some(bytes)) => Some(op.parameters.dequantised(&bytes)?.into()),
-            _ => konst(OutletId::new(at, 0)),
-        };
-        let made = if let (Some(folded), [_]) = (folded, node.outputs.as_slice()) {
-            tvec!(self.target.add_const(&*node.name, folded)?)
-        } else {
-            let inputs = node.inputs.iter().map(|input| self.wire(*input)).collect::<TractResult<Vec<_>>>()?;
-            self.target.wire_node(&*node.name, node.op.clone(), &inputs)?
+        let made = match (folded(self.model, at), node.op.downcast_ref::<KeptDequantise>()) {
+            (Some(bytes), Some(op)) => tvec!(self.target.add_const(&*node.name, op.parameters.dequantised(bytes)?)?),
+            (Some(folded), None) => tvec!(self.target.add_const(&*node.name, Arc::clone(folded))?),
+            (None, _) => {
+                let inputs = node.inputs.iter().map(|input| self.wire(*input)).collect::<TractResult<Vec<_>>>()?;
+                self.target.wire_node(&*node.name, node.op.clone(), &inputs)?
+            }
         };
         for (slot, wire) in made.into_iter().enumerate() {
             self.wires.insert(Wire::Outlet(OutletId::new(at, slot)), wire);

@@ -20,21 +20,22 @@ pub(super) struct Depthwise {
 impl Depthwise {
     /// Bytes to bytes; `weights.outputs` is the number of channels.
     pub(super) fn new(window: &Window, weights: &Weights, input: Quantisation, output: Output) -> Self {
-        Self::with(Channelwise::detect, window, weights, input, output)
-    }
-
-    /// With a given version.
-    pub(super) fn with(
-        version: impl Fn(&Bank, &Window) -> Channelwise,
-        window: &Window,
-        weights: &Weights,
-        input: Quantisation,
-        output: Output,
-    ) -> Self {
         let multipliers = multipliers(weights, input, output.quantisation.scale);
         let bank = Bank::new(window.kernel, weights, input.zero_point, &multipliers);
         let requantise = Requantise::new(&output, bank.largest());
-        Self { window: *window, version: version(&bank, window), bank, requantise }
+        let version = Channelwise::detect(&bank);
+        Self { window: *window, bank, requantise, version }
+    }
+
+    /// The same in every version that this processor has; plain first, the one that [`Self::new`] chooses last.
+    pub(super) fn versions(&self) -> Vec<Self> {
+        let versions = Channelwise::all(&self.bank);
+        versions.into_iter().map(|version| Self { version, ..self.clone() }).collect()
+    }
+
+    /// The version's name.
+    pub(super) fn name(&self) -> &'static str {
+        self.version.name()
     }
 
     /// `from`'s margin holds the zero point; of `y` only the pixels and channels of `to` are written.

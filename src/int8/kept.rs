@@ -143,7 +143,7 @@ impl Parameters {
     pub(super) fn whole(&self, bytes: DatumType) -> Option<Quantisation> {
         let ([scale], [zero_point]) = (self.scales.as_slice(), self.zero_points.as_slice()) else { return None };
         let shift = if bytes == DatumType::I8 { 128 } else { 0 };
-        let zero_point = u8::try_from(zero_point + shift).ok()?;
+        let zero_point = u8::try_from(zero_point.saturating_add(shift)).ok()?;
         sound(*scale).then_some(Quantisation { scale: *scale, zero_point })
     }
 

@@ -72,13 +72,17 @@ pub(super) struct Reader<'m> {
     rearranged: HashMap<(View, [usize; 3]), usize>,
     pictures: Vec<Picture>,
     operations: Vec<Operation>,
+    /// By picture: the operation that makes it.
+    makers: Vec<usize>,
     reasons: HashMap<usize, Reason>,
+    /// Of all nodes for which there is no other.
+    refused: Reason,
 }
 
 impl<'m> Reader<'m> {
     /// Looks at every node that an output needs.
     pub(super) fn read(model: &'m TypedModel) -> TractResult<Self> {
-        let mut reader = Self::nothing(model)?;
+        let mut reader = Self::refused(model, "")?;
         for at in reader.order.clone() {
             let node = &model.nodes()[at];
             if reader.constant[at] {
@@ -97,8 +101,8 @@ impl<'m> Reader<'m> {
         Ok(reader)
     }
 
-    /// Looks at no node: everything stays in float.
-    pub(super) fn nothing(model: &'m TypedModel) -> TractResult<Self> {
+    /// Looks at no node: everything stays in float, for this reason.
+    pub(super) fn refused(model: &'m TypedModel, reason: &str) -> TractResult<Self> {
         let order = model.eval_order()?;
         let mut constant = vec![false; model.nodes().len()];
         let mut times = vec![0; model.nodes().len()];
@@ -117,7 +121,9 @@ impl<'m> Reader<'m> {
             rearranged: HashMap::new(),
             pictures: Vec::new(),
             operations: Vec::new(),
+            makers: Vec::new(),
             reasons: HashMap::new(),
+            refused: reason.to_owned(),
         })
     }
 
@@ -135,6 +141,9 @@ impl<'m> Reader<'m> {
     pub(super) fn reason(&self, node: &TypedNode) -> String {
         if let Some(reason) = self.reasons.get(&node.id).filter(|reason| !reason.is_empty()) {
             return reason.clone();
+        }
+        if !self.refused.is_empty() {
+            return self.refused.clone();
         }
         let known = |input: &OutletId| self.constant[input.node] || matches!(self.values.get(input), Some(Value::Real(..)));
         match self.values.get(&OutletId::new(node.id, 0)) {
@@ -260,6 +269,7 @@ impl<'m> Reader<'m> {
         let [height, width, channels] = sizes;
         self.pictures.push(Picture { height, width, channels, zero_point });
         let target = Target::Picture(self.pictures.len() - 1);
+        self.makers.push(self.operations.len());
         self.operations.push(Operation { work, reads, target, time });
         self.pictures.len() - 1
     }

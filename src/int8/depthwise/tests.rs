@@ -30,11 +30,10 @@ fn check(case: &Case) {
         }
     }
     let conv = Depthwise::new(&case.window, &weights, case.input, case.output);
-    for version in Channelwise::all(&conv.bank, &case.window) {
-        let conv = Depthwise { version, ..conv.clone() };
+    for conv in conv.versions() {
         let mut found = untouched.clone();
         conv.run(&x, &from, &mut found, &to);
-        let name = conv.version.name();
+        let name = conv.name();
         assert!(found == expected, "{name}, {case:?}: {:?}", first_difference(&found, &expected));
     }
     let mut found = untouched.clone();

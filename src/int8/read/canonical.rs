@@ -1,6 +1,6 @@
 //! Brings a tensor into the order that an operation reads.
 
-use super::super::program::{Operand, Target, Unit, Walk, Work};
+use super::super::program::{Operand, Unit, Walk, Work};
 use super::super::tensor::Quantisation;
 use super::view::View;
 use super::Reader;
@@ -85,9 +85,8 @@ impl Reader<'_> {
         if let Some(made) = self.rearranged.get(&key).filter(|made| self.pictures[**made].zero_point == quantisation.zero_point) {
             let made = *made;
             // Needed earlier than by whoever asked first.
-            for operation in self.operations.iter_mut().filter(|operation| operation.target == Target::Picture(made)) {
-                operation.time = operation.time.min(time);
-            }
+            let maker = &mut self.operations[self.makers[made]];
+            maker.time = maker.time.min(time);
             return made;
         }
         let strides: Vec<usize> = units.iter().map(|unit| unit.0).collect();

@@ -9,7 +9,7 @@ use super::super::kept::{KeptDequantise, Parameters, floats, sound};
 use super::{Reader, Reason};
 
 /// How far constants are followed.
-const DEPTH: usize = 16;
+pub(super) const DEPTH: usize = 16;
 
 /// Largest constant that is computed here: a bias, not weights.
 const MAX_COMPUTED: usize = 1 << 16;
@@ -61,14 +61,14 @@ impl Reader<'_> {
     }
 
     /// Weights as the file has them, their axes perhaps in another order.
-    pub(super) fn weights(&self, outlet: OutletId) -> Result<Quantised, Reason> {
+    pub(super) fn weights(&self, outlet: OutletId, depth: usize) -> Result<Quantised, Reason> {
         let node = &self.model.nodes()[outlet.node];
         if let Some(op) = node.op.downcast_ref::<KeptDequantise>() {
             let konst = self.fact(node.inputs[0]).konst.as_ref();
             return quantised(konst.ok_or("its weights are no constant")?, &op.parameters);
         }
-        if let Some(AxisOp::Move(from, to)) = node.op.downcast_ref::<AxisOp>() {
-            let inner = self.weights(node.inputs[0])?;
+        if let (Some(AxisOp::Move(from, to)), 1..) = (node.op.downcast_ref::<AxisOp>(), depth) {
+            let inner = self.weights(node.inputs[0], depth - 1)?;
             return moved(inner, *from, *to).ok_or_else(|| "its weights are transposed in a way unknown".to_owned());
         }
         if !self.constant[outlet.node] {

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use tract_core::ops::cnn::{Conv, KernelFormat, PoolSpec};
+use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_hir::internal::{OutletId, TypedNode};
 
 use super::super::program::Weights;
 use super::super::small::Window;
-use super::constants::Quantised;
+use super::constants::{DEPTH, Quantised};
 use super::pending::{Pending, Shape, Sum, Unrounded};
 use super::{Reader, Reason};
 
@@ -26,7 +26,7 @@ impl Reader<'_> {
         let output = self.shape(OutletId::new(node.id, 0))?;
         let (window, sides) = window(&op.pool_spec, &shape)?;
         let channels = shape[1];
-        let Quantised { shape: kernel, values, scales, axis } = self.weights(node.inputs[1])?;
+        let Quantised { shape: kernel, values, scales, axis } = self.weights(node.inputs[1], DEPTH)?;
         let groups = op.group;
         let outputs = output[1];
         let fits = groups > 0
@@ -78,7 +78,7 @@ impl Reader<'_> {
         if op.q_params.is_some() || !known {
             return Err(unknown());
         }
-        let weights = self.weights(node.inputs[1])?;
+        let weights = self.weights(node.inputs[1], DEPTH)?;
         let shape = self.shape(node.inputs[0])?;
         let inputs = shape.last().copied().unwrap_or(1);
         let weights = matrix(weights, transposed, inputs)?;
@@ -89,6 +89,9 @@ impl Reader<'_> {
         // The result walks its pixels as the input walked its own.
         let walked = if x.picture == view.base { view.widened(0, channels, outputs) } else { None };
         let result = [&shape[..shape.len() - 1], &[outputs]].concat();
+        if result != self.shape(OutletId::new(node.id, 0))? {
+            return Err("its shapes do not fit each other".to_owned());
+        }
         let view = walked.unwrap_or_else(|| super::view::View::rows(0, &result));
         let to = Shape { sizes: [height, width, outputs], view };
         let window = Window::global(1, 1);
@@ -132,6 +135,11 @@ pub(super) fn window(spec: &PoolSpec, shape: &[usize]) -> Result<(Window, [usize
     let kernel = pair(&spec.kernel_shape).ok_or_else(unsound)?;
     let stride = pair(&spec.strides()).ok_or_else(unsound)?;
     let dilation = pair(&spec.dilations()).ok_or_else(unsound)?;
+    if let PaddingSpec::Explicit(before, after) | PaddingSpec::ExplicitOnnxPool(before, after, _) = &spec.padding
+        && (before.len() != 2 || after.len() != 2 || before.iter().chain(after).any(|pad| *pad > MAX_SIDE))
+    {
+        return Err("its padding is negative or too wide".to_owned());
+    }
     let padding = spec.computed_padding(&[height, width]);
     let before = [padding[0].pad_before, padding[1].pad_before];
     let sides = [padding[0].convoluted, padding[1].convoluted];

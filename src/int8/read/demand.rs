@@ -51,11 +51,7 @@ impl Reader<'_> {
                     floats.push(float);
                     self.operations.len() - 1
                 }
-                // A picture is made by the operation of which it is the target.
-                Need::Picture(picture) => match self.maker(picture) {
-                    Some(maker) => maker,
-                    None => continue,
-                },
+                Need::Picture(picture) => self.makers[picture],
             };
             if live.insert(operation) {
                 let operation = &self.operations[operation];
@@ -69,10 +65,6 @@ impl Reader<'_> {
         live.sort_by_key(|at| (self.operations[*at].time, *at));
         let operations = live.into_iter().map(|at| self.operations[at].clone()).collect();
         Demand { operations, kept, floats }
-    }
-
-    fn maker(&self, picture: usize) -> Option<usize> {
-        self.operations.iter().position(|operation| operation.target == Target::Picture(picture))
     }
 
     /// Adds the operation that makes a tensor of the graph out of bytes, if one can.

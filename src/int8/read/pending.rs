@@ -10,6 +10,15 @@ use super::super::tensor::Quantisation;
 use super::view::View;
 use super::{Reader, Reason, Value};
 
+/// Outputs that kernels pack together.
+const WIDEST: usize = 64;
+
+/// Bytes that packed weights of one operator may have.
+const MAX_PACKED: usize = 256 << 20;
+
+/// Most groups that are no single channels.
+const MAX_GROUPS: usize = 4096;
+
 /// A result, and the activation on it.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
@@ -171,9 +180,14 @@ impl Reader<'_> {
 impl Sum {
     /// With its bias in steps, if every sum fits an `i32`.
     pub(super) fn convolution(&self) -> Result<Convolution, Reason> {
-        let Self { x, window, groups, weights, to, .. } = self;
+        let Self { window, groups, weights, to, .. } = self;
         let bias = self.bias.as_ref().map(|bias| self.steps(bias)).transpose()?;
         let each = weights.values.len() / weights.outputs;
+        let depthwise = each == window.kernel[0] * window.kernel[1] && *groups == weights.outputs;
+        let packed = each.next_multiple_of(4).saturating_mul((weights.outputs / groups).next_multiple_of(WIDEST) * groups);
+        if packed > MAX_PACKED || (*groups > MAX_GROUPS && !depthwise) {
+            return Err("its weights are too large, or in too many groups".to_owned());
+        }
         for (output, values) in weights.values.chunks_exact(each).enumerate() {
             let sum: i64 = values.iter().map(|value| i64::from(value.unsigned_abs())).sum();
             // The zero point's share and the sum itself, each at its worst.
@@ -185,7 +199,6 @@ impl Sum {
         let [height, width, _] = to.sizes;
         let bias = bias.map(Arc::new);
         let weights = Arc::clone(weights);
-        debug_assert!(x.channels * weights.outputs > 0);
         Ok(Convolution { window: *window, groups: *groups, weights, bias, height, width })
     }
 

@@ -66,11 +66,11 @@ impl Wide {
         _mm512_min_epu8(_mm512_max_epu8(bytes, self.low), self.high)
     }
 
-    /// [`Self::rounded`] with the lower half of the multipliers.
+    /// [`Self::rounded`] of half as many.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) fn half_rounded(&self, sums: __m256i, multipliers: __m512) -> __m256i {
-        let mut t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), _mm512_castps512_ps256(multipliers));
+    pub(super) fn half_rounded(&self, sums: __m256i, multipliers: __m256) -> __m256i {
+        let mut t = _mm256_mul_ps(_mm256_cvtepi32_ps(sums), multipliers);
         if !self.simple {
             t = _mm256_blendv_ps(t, _mm256_mul_ps(t, _mm512_castps512_ps256(self.slope)), t);
             let [low, high] = self.limits;

@@ -4,8 +4,8 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_mask_storeu_epi8, _mm_storeu_si128, _mm256_dpbusd_epi32, _mm256_extract_epi64,
-    _mm256_load_si256, _mm256_permutevar8x32_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm512_castsi512_si256,
-    _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_load_si512, _mm512_mask_storeu_epi8,
+    _mm256_load_si256, _mm256_permutevar8x32_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm512_castps512_ps256,
+    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_load_si512, _mm512_mask_storeu_epi8,
     _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_store_si512,
     _mm512_storeu_si512, _mm512_zextsi256_si512,
 };
@@ -256,7 +256,7 @@ unsafe fn store_half<const ROWS: usize, const PANELS: usize>(
 ) {
     let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     let outputs = strip.outputs - PANELS * LANES;
-    let multipliers = load_floats(&strip.multipliers[PANELS]);
+    let multipliers = _mm512_castps512_ps256(load_floats(&strip.multipliers[PANELS]));
     for quad in 0..ROWS.div_ceil(4) {
         let mut rounded = [_mm256_setzero_si256(); 4];
         for lane in 0..4 {
