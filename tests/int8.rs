@@ -4,7 +4,11 @@
 #[path = "int8/models.rs"]
 mod models;
 
-use models::{Case, cases, load, run};
+use models::{Case, cases, floats, load, plan, run, tensor};
+use nformer_edge::int8::rewrite;
+use tract_onnx::prelude::{TypedModel, tvec};
+use tract_onnx::tract_hir::internal::{DatumExt, SpecialOps};
+use tract_onnx::tract_hir::tract_core::ops::math;
 
 /// Models of which something stays in float, and what.
 const FLOAT: [(&str, &[&str]); 4] = [
@@ -35,6 +39,9 @@ fn every_operator_is_on_bytes_but_those_named() {
     }
 }
 
+/// An average falls exactly between two steps now and then; which one is taken depends on the last bit of a float.
+const AVERAGES: [&str; 3] = ["average_pool", "average_pool_padded", "resize_linear"];
+
 #[test]
 fn the_numbers_are_those_of_onnx_runtime() {
     for case in readable() {
@@ -43,11 +50,54 @@ fn the_numbers_are_those_of_onnx_runtime() {
         for (found, expected) in outputs.iter().zip(&case.outputs) {
             assert_eq!(found.len(), expected.values.len(), "{}: {}", case.name, expected.name);
             let cosine = cosine(found, &expected.values);
-            let error = found.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            let differences = found.iter().zip(&expected.values).map(|(a, b)| (a - b).abs());
+            let error = differences.fold(0.0, f32::max);
             let largest = expected.values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
-            println!("{} {}: cosine {cosine:.7}, error {error} = {:?} steps, largest {largest}", case.name, expected.name, expected.step.map(|step| error / step));
+            let allowed = match expected.step {
+                Some(step) if AVERAGES.contains(&case.name.as_str()) => 1.001 * step,
+                // The same bytes: at most the last bit of the product with the scale.
+                Some(step) => 1e-5 * step,
+                // ONNX Runtime's sums are of floats, ours exact.
+                None => 1e-6 * largest,
+            };
+            let what = format!("{}: {}: cosine {cosine}, error {error}, allowed {allowed}", case.name, expected.name);
+            assert!(cosine >= 0.9999 && error <= allowed, "{what}");
         }
     }
+}
+
+#[test]
+fn a_run_leaves_nothing_behind_that_the_next_one_sees() {
+    for case in readable() {
+        let plan = plan(&case);
+        let mut state = plan.spawn().unwrap();
+        let first = floats(&state.run(tvec!(tensor(&case.shape, &case.input))).unwrap());
+        let wild: Vec<f32> = case.input.iter().map(|value| 1e3 * (0.5 - value)).collect();
+        let other = floats(&state.run(tvec!(tensor(&case.shape, &wild))).unwrap());
+        let again = floats(&state.run(tvec!(tensor(&case.shape, &case.input))).unwrap());
+        assert_eq!(first, again, "{}", case.name);
+        assert_ne!(first, other, "{}", case.name);
+        // A number that is none is a byte like any other.
+        let mut broken = case.input.clone();
+        broken[0] = f32::NAN;
+        broken[1] = f32::INFINITY;
+        state.run(tvec!(tensor(&case.shape, &broken))).unwrap();
+        // Another shape is an error, and the state stays usable.
+        assert!(state.run(tvec!(tensor(&[1, 1, 1, 1], &[0.0]))).is_err(), "{}", case.name);
+    }
+}
+
+#[test]
+fn a_model_without_quantisation_is_returned_as_it_is() {
+    let mut model = TypedModel::default();
+    let x = model.add_source("x", f32::fact([1, 3, 4, 4])).unwrap();
+    let y = model.wire_node("y", math::tanh(), &[x]).unwrap();
+    model.select_output_outlets(&y).unwrap();
+    let nodes = model.nodes().len();
+    let (model, report) = rewrite(model).unwrap();
+    assert_eq!(model.nodes().len(), nodes);
+    let [row] = report.rows.as_slice() else { panic!("{report}") };
+    assert!(!row.integer && row.reason == "its input is not quantised", "{report}");
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use tract_core::ops::change_axes::AxisOp;
 use tract_onnx::tract_hir::internal::{
-    DatumExt, DatumType, DatumTypeExt, OutletId, SpecialOps, Tensor, TractResult, TypedFact, TypedModel, format_err, tvec,
+    DatumExt, DatumType, DatumTypeExt, OutletId, SpecialOps, Tensor, TractResult, TypedFact, TypedModel, format_err,
+    tvec,
 };
 
 use super::kept::KeptDequantise;
@@ -30,7 +31,8 @@ pub(super) struct Assembled {
 pub(super) fn assemble(model: &TypedModel, reader: &Reader, demand: &Demand) -> TractResult<Result<Assembled, String>> {
     let order = model.eval_order()?;
     let stages = Stages::new(model, &order, reader, demand);
-    let mut target = TypedModel { symbols: model.symbols.clone(), properties: model.properties.clone(), ..TypedModel::default() };
+    let mut target =
+        TypedModel { symbols: model.symbols.clone(), properties: model.properties.clone(), ..TypedModel::default() };
     let mut assembly = Assembly { model, reader, wires: HashMap::new(), target: &mut target };
     for input in &model.inputs {
         let wire = assembly.target.add_source(&*model.nodes()[input.node].name, assembly.fact(*input).clone())?;
@@ -122,7 +124,8 @@ impl Stages {
             }
             if demand.kept.contains(node) {
                 let inputs = model.nodes()[*node].inputs.iter().filter(|input| !reader.is_constant(input.node));
-                let of = |input: &OutletId| made.get(input).or_else(|| stages.nodes.get(&input.node)).copied().unwrap_or(0);
+                let of =
+                    |input: &OutletId| made.get(input).or_else(|| stages.nodes.get(&input.node)).copied().unwrap_or(0);
                 let stage = inputs.map(of).max().unwrap_or(0);
                 stages.nodes.insert(*node, stage);
             }
@@ -168,8 +171,14 @@ struct Planned {
 }
 
 /// The operations of one stage as a program, its pictures numbered anew.
-fn region(reader: &Reader, stages: &Stages, stage: usize, operations: &[&Operation]) -> Result<Option<Planned>, String> {
-    let mut making = Making { all: reader.pictures(), pictures: Vec::new(), numbers: HashMap::new(), operations: Vec::new() };
+fn region(
+    reader: &Reader,
+    stages: &Stages,
+    stage: usize,
+    operations: &[&Operation],
+) -> Result<Option<Planned>, String> {
+    let mut making =
+        Making { all: reader.pictures(), pictures: Vec::new(), numbers: HashMap::new(), operations: Vec::new() };
     let (mut inputs, mut outputs, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
     for operation in operations {
         for x in &operation.reads {
@@ -289,10 +298,13 @@ impl Assembly<'_> {
         for wire in &planned.inputs {
             inputs.push(match wire {
                 Wire::Outlet(outlet) => self.wire(*outlet)?,
-                crossing @ Wire::Crossing(_) => *self.wires.get(crossing).ok_or_else(|| format_err!("a region before its input"))?,
+                crossing @ Wire::Crossing(_) => {
+                    *self.wires.get(crossing).ok_or_else(|| format_err!("a region before its input"))?
+                }
             });
         }
-        let turned = |outlet: OutletId| demand.floats.iter().find(|float| float.outlet == outlet).and_then(|float| float.turned);
+        let turned =
+            |outlet: OutletId| demand.floats.iter().find(|float| float.outlet == outlet).and_then(|float| float.turned);
         let mut facts = Vec::with_capacity(planned.outputs.len());
         for (wire, length) in &planned.outputs {
             facts.push(match wire {
@@ -303,7 +315,10 @@ impl Assembly<'_> {
                 },
             });
         }
-        let expected = inputs.iter().map(|wire| Ok(self.target.outlet_fact(*wire)?.without_value())).collect::<TractResult<_>>()?;
+        let expected = inputs
+            .iter()
+            .map(|wire| Ok(self.target.outlet_fact(*wire)?.without_value()))
+            .collect::<TractResult<_>>()?;
         let region = Region::new(planned.program, expected, facts);
         let made = self.target.wire_node(format!("int8.region.{stage}"), region, &inputs)?;
         for ((wire, _), mut new) in planned.outputs.into_iter().zip(made) {

@@ -9,9 +9,9 @@ use tract_core::{as_op, not_out_of_plan, op_as_typed_op};
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::tract_hir::internal::{
-    Datum, DatumExt, DatumType, DatumTypeExt, DimLike, EvalContext, EvalOp, Expansion, InferenceOp, InferenceResult, IntoTValue, Op,
-    OutletId, Solver, SpecialOps, StaticName, TValue, TVec, Tensor, TensorProxy, TractResult, TypedFact, TypedModel, TypedOp,
-    bail, ensure, expand, format_err, tvec,
+    Datum, DatumExt, DatumType, DatumTypeExt, DimLike, EvalContext, EvalOp, Expansion, InferenceOp, InferenceResult,
+    IntoTValue, Op, OutletId, Solver, SpecialOps, StaticName, TValue, TVec, Tensor, TensorProxy, TractResult,
+    TypedFact, TypedModel, TypedOp, bail, ensure, expand, format_err, tvec,
 };
 
 use super::tensor::Quantisation;
@@ -35,7 +35,12 @@ const INT8: i64 = 3;
 pub(super) fn build(_: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     let block = node.get_attr_opt::<i64>("block_size")?.unwrap_or(0);
     ensure!(block == 0, "{}: quantisation by blocks is not supported", node.op_type);
-    ensure!((2..=3).contains(&node.input.len()), "{}: expected 2 or 3 inputs, found {}", node.op_type, node.input.len());
+    ensure!(
+        (2..=3).contains(&node.input.len()),
+        "{}: expected 2 or 3 inputs, found {}",
+        node.op_type,
+        node.input.len()
+    );
     // An optional input may be named by nothing.
     let zero_point = node.input.get(2).is_some_and(|name| !name.is_empty());
     let direction = if node.op_type == "QuantizeLinear" { Direction::Quantise } else { Direction::Dequantise };
@@ -262,7 +267,6 @@ impl TypedOp for KeptQuantise {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(self.to.fact(inputs[0].shape.clone())))
     }
-
 
     as_op!();
 }

@@ -53,7 +53,12 @@ pub(super) struct Arena(Vec<Vec<u8>>);
 impl Program {
     /// Plans operations in their order. `inputs` and `outputs` are what enters and leaves, in the order of
     /// [`Self::run`]. The error says what is too large.
-    pub(super) fn new(pictures: Vec<Picture>, operations: Vec<Operation>, inputs: &[Wire], outputs: &[Wire]) -> Result<Self, String> {
+    pub(super) fn new(
+        pictures: Vec<Picture>,
+        operations: Vec<Operation>,
+        inputs: &[Wire],
+        outputs: &[Wire],
+    ) -> Result<Self, String> {
         plan::Plan::new(pictures, operations)?.program(inputs, outputs)
     }
 

@@ -22,7 +22,6 @@ mod view;
 
 use std::collections::HashMap;
 
-use tract_onnx::tract_hir::internal::{DatumType, OutletId, TractResult, TypedModel, TypedNode};
 use tract_core::ops::array::{Slice, TypedConcat};
 use tract_core::ops::binary::TypedBinOp;
 use tract_core::ops::change_axes::AxisOp;
@@ -32,6 +31,7 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::identity::Identity;
 use tract_core::ops::logic::Iff;
 use tract_core::ops::nn::{LeakyRelu, Reduce};
+use tract_onnx::tract_hir::internal::{DatumType, OutletId, TractResult, TypedModel, TypedNode};
 use tract_onnx_opl::resize::Resize;
 
 use super::kept::{KeptDequantise, KeptQuantise};
@@ -145,7 +145,8 @@ impl<'m> Reader<'m> {
         if !self.refused.is_empty() {
             return self.refused.clone();
         }
-        let known = |input: &OutletId| self.constant[input.node] || matches!(self.values.get(input), Some(Value::Real(..)));
+        let known =
+            |input: &OutletId| self.constant[input.node] || matches!(self.values.get(input), Some(Value::Real(..)));
         match self.values.get(&OutletId::new(node.id, 0)) {
             Some(Value::Pending(_)) => "its result is not quantised".to_owned(),
             _ if node.inputs.iter().all(known) => "no rule for it on bytes".to_owned(),
@@ -235,7 +236,9 @@ impl<'m> Reader<'m> {
         let time = self.times[node.id];
         let view = match self.values.get(&input).cloned() {
             Some(Value::Real(view, from)) if from == quantisation => Ok(view),
-            Some(Value::Pending(pending)) if self.only_feeds(input, &[node.id]) => self.settle(&pending, quantisation, time),
+            Some(Value::Pending(pending)) if self.only_feeds(input, &[node.id]) => {
+                self.settle(&pending, quantisation, time)
+            }
             _ => self.through_table(input, quantisation, time),
         };
         let view = match view {
@@ -250,7 +253,12 @@ impl<'m> Reader<'m> {
     }
 
     /// A tensor from outside as a picture, in the order that a convolution wants if it is one.
-    fn enter(&mut self, outlet: OutletId, quantisation: Quantisation, work: impl Fn(Wire, Order) -> Work) -> Result<View, Reason> {
+    fn enter(
+        &mut self,
+        outlet: OutletId,
+        quantisation: Quantisation,
+        work: impl Fn(Wire, Order) -> Work,
+    ) -> Result<View, Reason> {
         let shape = self.shape(outlet)?;
         let from = Wire::Outlet(outlet);
         let time = self.times[outlet.node] + 1;

@@ -63,11 +63,7 @@ impl Op for Region {
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        Ok(vec![format!(
-            "{} bytes of weights, {} of buffers",
-            self.program.weight_bytes(),
-            self.program.arena_bytes()
-        )])
+        Ok(vec![format!("{} bytes of weights, {} of buffers", self.program.weight_bytes(), self.program.arena_bytes())])
     }
 
     op_as_typed_op!();

@@ -55,19 +55,31 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let longest = |width: fn(&Row) -> usize, least: usize| self.rows.iter().map(width).max().unwrap_or(0).max(least);
-        let (names, operators) = (longest(|row| row.name.chars().count(), 4), longest(|row| row.operator.chars().count(), 8));
-        writeln!(f, "{:<names$}  {:<operators$}  {:<5}  {:>9}  {:>6}  why float", "name", "operator", "on", "MMAC", "share")?;
+        let longest =
+            |width: fn(&Row) -> usize, least: usize| self.rows.iter().map(width).max().unwrap_or(0).max(least);
+        let (names, operators) =
+            (longest(|row| row.name.chars().count(), 4), longest(|row| row.operator.chars().count(), 8));
+        writeln!(
+            f,
+            "{:<names$}  {:<operators$}  {:<5}  {:>9}  {:>6}  why float",
+            "name", "operator", "on", "MMAC", "share"
+        )?;
         for row in &self.rows {
             let on = if row.integer { "bytes" } else { "float" };
             let Row { name, operator, mmac, share, reason, .. } = row;
-            let line = format!("{name:<names$}  {operator:<operators$}  {on}  {mmac:>9.3}  {:>5.1}%  {reason}", 100.0 * share);
+            let line =
+                format!("{name:<names$}  {operator:<operators$}  {on}  {mmac:>9.3}  {:>5.1}%  {reason}", 100.0 * share);
             writeln!(f, "{}", line.trim_end())?;
         }
         let integer = self.rows.iter().filter(|row| row.integer).count();
         let (on_bytes, in_float) = (self.integer_mmac(), self.float_mmac());
         let share = if on_bytes + in_float > 0.0 { 100.0 * on_bytes / (on_bytes + in_float) } else { 0.0 };
-        writeln!(f, "{integer} of {} operators on bytes; {on_bytes:.3} of {:.3} MMAC ({share:.1}%)", self.rows.len(), on_bytes + in_float)?;
+        writeln!(
+            f,
+            "{integer} of {} operators on bytes; {on_bytes:.3} of {:.3} MMAC ({share:.1}%)",
+            self.rows.len(),
+            on_bytes + in_float
+        )?;
         write!(f, "{} bytes of packed weights, {} bytes of buffers", self.weight_bytes, self.arena_bytes)
     }
 }

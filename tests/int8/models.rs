@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nformer_edge::int8::{Report, onnx, rewrite};
 use safetensors::SafeTensors;
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, Tensor, TypedModel, tvec,
+    DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, TValue, Tensor, TypedModel,
+    TypedRunnableModel, tvec,
 };
 
 /// One model, an input, and what ONNX Runtime makes of it.
@@ -63,10 +65,19 @@ pub(crate) fn load(case: &Case) -> (TypedModel, Report) {
     rewrite(model.into_typed().expect("types")).expect("a rewritten model")
 }
 
+pub(crate) fn plan(case: &Case) -> Arc<TypedRunnableModel> {
+    load(case).0.into_optimized().expect("an optimised model").into_runnable().expect("a plan")
+}
+
 pub(crate) fn run(case: &Case) -> Vec<Vec<f32>> {
-    let plan = load(case).0.into_optimized().expect("an optimised model").into_runnable().expect("a plan");
-    let input = Tensor::from_shape(&case.shape, &case.input).expect("an input");
-    let outputs = plan.run(tvec!(input.into_tvalue())).expect("a run");
-    let floats = |tensor: &Tensor| tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
-    outputs.iter().map(|output| floats(output)).collect()
+    floats(&plan(case).run(tvec!(tensor(&case.shape, &case.input))).expect("a run"))
+}
+
+pub(crate) fn tensor(shape: &[usize], values: &[f32]) -> TValue {
+    Tensor::from_shape(shape, values).expect("as many values as the shape says").into_tvalue()
+}
+
+pub(crate) fn floats(outputs: &[TValue]) -> Vec<Vec<f32>> {
+    let floats = |tensor: &TValue| tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
+    outputs.iter().map(floats).collect()
 }

@@ -17,11 +17,18 @@ use super::rearrange::{Loop, Rearrange, dense};
 #[derive(Debug)]
 pub(super) enum Kernel {
     Quantise(Quantise),
-    Load { order: Order, signed: bool },
+    Load {
+        order: Order,
+        signed: bool,
+    },
     /// Groups: each its channels of the input and of the output.
     Dense(Vec<Group>),
     Depthwise(Box<Depthwise>),
-    Floats { groups: Vec<Group>, height: usize, width: usize },
+    Floats {
+        groups: Vec<Group>,
+        height: usize,
+        width: usize,
+    },
     Add(Add),
     Mul(Mul),
     Table(Table),
@@ -32,7 +39,10 @@ pub(super) enum Kernel {
     Join(Vec<(Table, Place)>),
     Rearrange(Rearrange),
     Dequantise(Dequantise),
-    Store { order: Order, signed: bool },
+    Store {
+        order: Order,
+        signed: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -50,7 +60,11 @@ impl Kernel {
         Ok(match &operation.work {
             Work::Quantise { order, quantisation, .. } => Self::Quantise(Quantise::new(*quantisation, *order)),
             Work::Load { order, signed, .. } => Self::Load { order: *order, signed: *signed },
-            Work::Conv { convolution, output } => Self::conv(convolution, operation.reads.first().ok_or("a convolution without its input")?, output.as_ref()),
+            Work::Conv { convolution, output } => Self::conv(
+                convolution,
+                operation.reads.first().ok_or("a convolution without its input")?,
+                output.as_ref(),
+            ),
             Work::Pair { pair, output } => {
                 let [a, b] = operation.reads.as_slice() else { return Err("a pair that is none".to_owned()) };
                 let (a, b, output) = (a.quantisation, b.quantisation, small_output(output));
@@ -66,7 +80,9 @@ impl Kernel {
                 Self::MeanPool(MeanPool::new(*window, *count_padding, x()?, &small_output(output)))
             }
             Work::Resize { sizes, nearest: Some(nearest), .. } => Self::Resize(Resize::nearest(sizes, *nearest, None)),
-            Work::Resize { sizes, nearest: None, output } => Self::Resize(Resize::linear(sizes, x()?, &small_output(output))),
+            Work::Resize { sizes, nearest: None, output } => {
+                Self::Resize(Resize::linear(sizes, x()?, &small_output(output)))
+            }
             Work::Join { places, quantisation } => {
                 let tables = operation.reads.iter().map(|x| Table::new(between(x.quantisation, *quantisation)));
                 Self::Join(tables.zip(places.iter().copied()).collect())
@@ -100,7 +116,11 @@ impl Kernel {
         let part = |group: usize| conv::Weights {
             values: &weights.values[group * values..(group + 1) * values],
             outputs,
-            scales: if weights.scales.len() == 1 { &weights.scales } else { &weights.scales[group * outputs..(group + 1) * outputs] },
+            scales: if weights.scales.len() == 1 {
+                &weights.scales
+            } else {
+                &weights.scales[group * outputs..(group + 1) * outputs]
+            },
             bias: bias.as_ref().map(|bias| &bias[group * outputs..(group + 1) * outputs]),
         };
         if let (Some(output), 1, 1, true) = (output, outputs, inputs, *groups > 1) {
@@ -134,7 +154,14 @@ impl Kernel {
     }
 
     /// Makes a picture.
-    pub(super) fn run(&self, buffers: &[Vec<u8>], reads: &[(usize, Layout)], input: Option<&Tensor>, y: &mut [u8], to: &Layout) -> TractResult<()> {
+    pub(super) fn run(
+        &self,
+        buffers: &[Vec<u8>],
+        reads: &[(usize, Layout)],
+        input: Option<&Tensor>,
+        y: &mut [u8],
+        to: &Layout,
+    ) -> TractResult<()> {
         let read = |at: usize| reads.get(at).map(|(buffer, layout)| (buffers[*buffer].as_slice(), layout));
         let (Some((x, from)), None) = (read(0), input) else {
             return self.enter(input.ok_or_else(|| format_err!("a step without its input"))?, y, to);

@@ -123,25 +123,58 @@ pub(in crate::int8) struct Walk {
 #[derive(Clone, Debug)]
 pub(in crate::int8) enum Work {
     /// Floats from outside.
-    Quantise { from: Wire, order: Order, quantisation: Quantisation },
+    Quantise {
+        from: Wire,
+        order: Order,
+        quantisation: Quantisation,
+    },
     /// Bytes from outside.
-    Load { from: Wire, order: Order, signed: bool },
+    Load {
+        from: Wire,
+        order: Order,
+        signed: bool,
+    },
     /// To a picture, or to floats where `output` is none.
-    Conv { convolution: Convolution, output: Option<Rounded> },
-    Pair { pair: Pair, output: Rounded },
+    Conv {
+        convolution: Convolution,
+        output: Option<Rounded>,
+    },
+    Pair {
+        pair: Pair,
+        output: Rounded,
+    },
     Table(Box<[u8; 256]>),
     MaxPool(Window),
-    MeanPool { window: Window, count_padding: bool, output: Rounded },
+    MeanPool {
+        window: Window,
+        count_padding: bool,
+        output: Rounded,
+    },
     /// By the nearest pixel where one is named, else linear.
-    Resize { sizes: Sizes, nearest: Option<Nearest>, output: Rounded },
+    Resize {
+        sizes: Sizes,
+        nearest: Option<Nearest>,
+        output: Rounded,
+    },
     /// Each operand to its place.
-    Join { places: Vec<Place>, quantisation: Quantisation },
+    Join {
+        places: Vec<Place>,
+        quantisation: Quantisation,
+    },
     /// From byte `first` of the picture as if it lay without gaps.
-    Rearrange { first: usize, walk: Vec<Walk> },
+    Rearrange {
+        first: usize,
+        walk: Vec<Walk>,
+    },
     /// Floats to outside.
-    Dequantise { order: Order },
+    Dequantise {
+        order: Order,
+    },
     /// Bytes to outside.
-    Store { order: Order, signed: bool },
+    Store {
+        order: Order,
+        signed: bool,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 
 use super::super::program::{Operand, Unit, Walk, Work};
 use super::super::tensor::Quantisation;
-use super::view::View;
 use super::Reader;
+use super::view::View;
 
 impl Reader<'_> {
     /// A tensor `[1, channels, height, width]` as channels of a picture; moves bytes only if they lie otherwise.
@@ -80,9 +80,18 @@ impl Reader<'_> {
         all.then_some(Operand { picture: view.base, first: 0, channels: base.channels, quantisation })
     }
 
-    fn rearranged(&mut self, view: &View, sizes: [usize; 3], units: &[(usize, Unit)], quantisation: Quantisation, time: usize) -> usize {
+    fn rearranged(
+        &mut self,
+        view: &View,
+        sizes: [usize; 3],
+        units: &[(usize, Unit)],
+        quantisation: Quantisation,
+        time: usize,
+    ) -> usize {
         let key = (view.clone(), sizes);
-        if let Some(made) = self.rearranged.get(&key).filter(|made| self.pictures[**made].zero_point == quantisation.zero_point) {
+        if let Some(made) =
+            self.rearranged.get(&key).filter(|made| self.pictures[**made].zero_point == quantisation.zero_point)
+        {
             let made = *made;
             // Needed earlier than by whoever asked first.
             let maker = &mut self.operations[self.makers[made]];

@@ -44,7 +44,10 @@ impl Reader<'_> {
 
     /// A small constant, dequantised and computed as far as needed.
     pub(super) fn computed(&self, outlet: OutletId, depth: usize) -> Option<Arc<Tensor>> {
-        if depth == 0 || !self.constant[outlet.node] || self.shape(outlet).ok()?.iter().product::<usize>() > MAX_COMPUTED {
+        if depth == 0
+            || !self.constant[outlet.node]
+            || self.shape(outlet).ok()?.iter().product::<usize>() > MAX_COMPUTED
+        {
             return None;
         }
         if let Some(konst) = &self.fact(outlet).konst {

@@ -123,14 +123,18 @@ impl Reader<'_> {
 
 /// The window of a convolution or pool over `[1, C, H, W]`, and the height and width of what it makes.
 pub(super) fn window(spec: &PoolSpec, shape: &[usize]) -> Result<(Window, [usize; 2]), Reason> {
-    let [batch, _, height, width] = *shape else { return Err("not a picture: its tensor has not four axes".to_owned()) };
+    let [batch, _, height, width] = *shape else {
+        return Err("not a picture: its tensor has not four axes".to_owned());
+    };
     if batch != 1 {
         return Err(format!("a batch of {batch} pictures"));
     }
     if spec.data_format != DataFormat::NCHW {
         return Err("its channels come last".to_owned());
     }
-    let pair = |values: &[usize]| <[usize; 2]>::try_from(values).ok().filter(|pair| pair.iter().all(|side| (1..=MAX_SIDE).contains(side)));
+    let pair = |values: &[usize]| {
+        <[usize; 2]>::try_from(values).ok().filter(|pair| pair.iter().all(|side| (1..=MAX_SIDE).contains(side)))
+    };
     let unsound = || "a kernel, stride or dilation of 0, or too large".to_owned();
     let kernel = pair(&spec.kernel_shape).ok_or_else(unsound)?;
     let stride = pair(&spec.strides()).ok_or_else(unsound)?;
@@ -143,7 +147,8 @@ pub(super) fn window(spec: &PoolSpec, shape: &[usize]) -> Result<(Window, [usize
     let padding = spec.computed_padding(&[height, width]);
     let before = [padding[0].pad_before, padding[1].pad_before];
     let sides = [padding[0].convoluted, padding[1].convoluted];
-    if sides.contains(&0) || before.iter().chain(padding.iter().map(|side| &side.pad_after)).any(|pad| *pad > MAX_SIDE) {
+    if sides.contains(&0) || before.iter().chain(padding.iter().map(|side| &side.pad_after)).any(|pad| *pad > MAX_SIDE)
+    {
         return Err("its padding leaves nothing or is too wide".to_owned());
     }
     Ok((Window { kernel, stride, before, dilation }, sides))

@@ -32,11 +32,29 @@ pub(super) struct Pending {
 #[derive(Clone, Debug)]
 pub(super) enum Unrounded {
     Conv(Sum),
-    Pair { pair: Pair, a: Operand, b: Operand, to: Shape },
+    Pair {
+        pair: Pair,
+        a: Operand,
+        b: Operand,
+        to: Shape,
+    },
     /// The mean of a window, of which all numbers are multiplied by `factor`.
-    Mean { x: Operand, window: Window, count_padding: bool, factor: f32, to: Shape },
-    Linear { x: Operand, sizes: Sizes, to: Shape },
-    Join { parts: Vec<(Operand, Place)>, to: Shape },
+    Mean {
+        x: Operand,
+        window: Window,
+        count_padding: bool,
+        factor: f32,
+        to: Shape,
+    },
+    Linear {
+        x: Operand,
+        sizes: Sizes,
+        to: Shape,
+    },
+    Join {
+        parts: Vec<(Operand, Place)>,
+        to: Shape,
+    },
 }
 
 /// A convolution or matrix product before its rounding.
@@ -145,7 +163,12 @@ impl Reader<'_> {
     }
 
     /// The operation on bytes for a pending result that is quantised next.
-    pub(super) fn settle(&mut self, pending: &Pending, quantisation: Quantisation, time: usize) -> Result<View, Reason> {
+    pub(super) fn settle(
+        &mut self,
+        pending: &Pending,
+        quantisation: Quantisation,
+        time: usize,
+    ) -> Result<View, Reason> {
         let output = pending.rounded(quantisation);
         if output.low > output.high {
             return Err("its bounds exclude each other".to_owned());
@@ -184,7 +207,8 @@ impl Sum {
         let bias = self.bias.as_ref().map(|bias| self.steps(bias)).transpose()?;
         let each = weights.values.len() / weights.outputs;
         let depthwise = each == window.kernel[0] * window.kernel[1] && *groups == weights.outputs;
-        let packed = each.next_multiple_of(4).saturating_mul((weights.outputs / groups).next_multiple_of(WIDEST) * groups);
+        let packed =
+            each.next_multiple_of(4).saturating_mul((weights.outputs / groups).next_multiple_of(WIDEST) * groups);
         if packed > MAX_PACKED || (*groups > MAX_GROUPS && !depthwise) {
             return Err("its weights are too large, or in too many groups".to_owned());
         }

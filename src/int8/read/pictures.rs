@@ -67,7 +67,8 @@ impl Reader<'_> {
         let (comparison, product) = (node_of(test), node_of(scaled));
         let [zero, compared] = *comparison.inputs.as_slice() else { return None };
         let [factor, slope] = *product.inputs.as_slice() else { return None };
-        let named = |node: &TypedNode, name: &str| node.op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.name() == name);
+        let named =
+            |node: &TypedNode, name: &str| node.op.downcast_ref::<TypedBinOp>().is_some_and(|op| op.0.name() == name);
         let greater = named(comparison, "GT") || named(comparison, "CompGT") || named(comparison, "Gt");
         let ours = greater && named(product, "Mul") && compared == x && factor == x;
         if !ours || self.number(zero)? != 0.0 {
@@ -82,14 +83,17 @@ impl Reader<'_> {
         };
         let time = self.times[node.id];
         let shape = self.shape(OutletId::new(node.id, 0))?;
-        if view_a.over(0) == view_b.over(0) && self.pictures[view_a.base].sizes() == self.pictures[view_b.base].sizes() {
+        if view_a.over(0) == view_b.over(0) && self.pictures[view_a.base].sizes() == self.pictures[view_b.base].sizes()
+        {
             if let (Some(a), Some(b)) = (self.whole(&view_a, scale_a), self.whole(&view_b, scale_b)) {
                 let to = Shape { sizes: self.pictures[a.picture].sizes(), view: view_a.over(0) };
                 return Ok(Some(Unrounded::Pair { pair, a, b, to }.into()));
             }
         }
         if let (Some(a), Some(b)) = (self.picture(&view_a, scale_a, time), self.picture(&view_b, scale_b, time)) {
-            let [_, channels, height, width] = *shape else { return Err("its shapes do not fit each other".to_owned()) };
+            let [_, channels, height, width] = *shape else {
+                return Err("its shapes do not fit each other".to_owned());
+            };
             let to = Shape::picture([height, width, channels]);
             return Ok(Some(Unrounded::Pair { pair, a, b, to }.into()));
         }
@@ -126,7 +130,11 @@ impl Reader<'_> {
         let shape = self.shape(node.inputs[0])?;
         let (window, sides) = window(&op.pool_spec, &shape)?;
         let padding = op.pool_spec.computed_padding(&shape[2..]);
-        let beyond = reach(&window, sides).iter().zip(&shape[2..]).zip(&padding).any(|((reach, side), padding)| *reach > side + padding.pad_after);
+        let beyond = reach(&window, sides)
+            .iter()
+            .zip(&shape[2..])
+            .zip(&padding)
+            .any(|((reach, side), padding)| *reach > side + padding.pad_after);
         if !op.normalize || (op.count_include_pad && beyond) {
             return Err("a pool that is no mean".to_owned());
         }
@@ -164,7 +172,8 @@ impl Reader<'_> {
     pub(super) fn resize(&mut self, node: &TypedNode, op: &Resize) -> Result<Option<Value>, Reason> {
         let Some((view, quantisation)) = self.real(node.inputs[0]) else { return Ok(None) };
         let (from, to) = (view.shape(), self.shape(OutletId::new(node.id, 0))?);
-        let ([1, channels, from_height, from_width], [1, kept, height, width]) = (from.as_slice(), to.as_slice()) else {
+        let ([1, channels, from_height, from_width], [1, kept, height, width]) = (from.as_slice(), to.as_slice())
+        else {
             return Err("not a picture, or a batch of more than one".to_owned());
         };
         if channels != kept {

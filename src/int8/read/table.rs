@@ -19,7 +19,12 @@ const MOST: usize = 32;
 
 impl Reader<'_> {
     /// The bytes of a tensor that is a function of one real.
-    pub(super) fn through_table(&mut self, outlet: OutletId, quantisation: Quantisation, time: usize) -> Result<View, Reason> {
+    pub(super) fn through_table(
+        &mut self,
+        outlet: OutletId,
+        quantisation: Quantisation,
+        time: usize,
+    ) -> Result<View, Reason> {
         let mut cone = Cone { reader: self, leaf: None, made: HashMap::new() };
         let ends = cone.evaluate(outlet, MOST)?;
         let Some((leaf, from)) = cone.leaf else { return Err("no quantised input".to_owned()) };

@@ -24,7 +24,12 @@ pub fn explain(path: &Path) -> Result<Report> {
     file.take(MAX_MODEL_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
     if bytes.len() > MAX_MODEL_BYTES {
         let found = bytes.len();
-        return Err(Error::TooLarge { what: "bytes of the model file", found, max: MAX_MODEL_BYTES, constant: "MAX_MODEL_BYTES" });
+        return Err(Error::TooLarge {
+            what: "bytes of the model file",
+            found,
+            max: MAX_MODEL_BYTES,
+            constant: "MAX_MODEL_BYTES",
+        });
     }
     let refused = |reason: String| Error::ModelLoad { path: path.to_owned(), reason: load::shortened(reason) };
     guard::guarded(|| report(&bytes)).unwrap_or_else(Err).map_err(refused)
@@ -52,6 +57,7 @@ fn fixed(model: &InferenceModel, input: usize) -> std::result::Result<InferenceF
     let shape: Option<Vec<usize>> = fact.shape.dims().enumerate().map(side).collect();
     let rank = fact.shape.rank().concretize();
     let known = shape.filter(|shape| rank == Some(shape.len() as i64));
-    let shape = known.ok_or_else(|| format!("input {input} has sides that are not fixed: {}", fact.format_dt_shape()))?;
+    let shape =
+        known.ok_or_else(|| format!("input {input} has sides that are not fixed: {}", fact.format_dt_shape()))?;
     Ok(InferenceFact::dt_shape(fact.datum_type.concretize().unwrap_or(DatumType::F32), shape))
 }
