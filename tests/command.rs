@@ -203,3 +203,23 @@ fn help_shows_examples_exit_codes_and_every_key() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("Examples:") && text.contains("Exit codes:"), "{text}");
 }
+
+#[test]
+fn a_model_file_is_explained_operator_by_operator() {
+    let file = root().join("models/person_detector/nanodet_g_416x320_int8.onnx");
+    let output = call(&["models", "--explain", &file.display().to_string()]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let table = String::from_utf8(output.stdout).expect("text");
+    let line = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(line("Conv:conv_28 ").contains(" bytes "), "{table}");
+    assert!(line("Sigmoid:scores ").contains(" float "), "{table}");
+    assert!(table.contains("of 89 operators on bytes") && table.contains("(100.0%)"), "{table}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let (code, log) = failure(&["models", "--explain", &folder.path().join("none.onnx").display().to_string()]);
+    assert!(code == 1 && log.contains("cannot read model file"), "{code}: {log}");
+    let foreign = folder.path().join("foreign.onnx");
+    fs::write(&foreign, "no model").expect("a file");
+    let (code, log) = failure(&["models", "--explain", &foreign.display().to_string()]);
+    assert!(code == 4 && log.contains("not a model this program can run"), "{code}: {log}");
+}

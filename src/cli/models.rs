@@ -1,4 +1,5 @@
-//! `nformer-edge models`: which models there are, and whether their files are what their cards say.
+//! `nformer-edge models`: which models there are, whether their files are what their cards say, and what of a file runs
+//! as whole numbers.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use nformer_edge::model::Card;
+use nformer_edge::model::{Card, explain};
 
 use super::keys::KeyArgs;
 
@@ -16,6 +17,9 @@ pub(crate) struct ModelsArgs {
     /// What to do
     #[arg(value_enum, default_value = "list")]
     action: Action,
+    /// Say of each operator of an ONNX file whether it runs as whole numbers, and if not, why
+    #[arg(long, value_name = "FILE", conflicts_with = "action")]
+    explain: Option<PathBuf>,
     #[command(flatten)]
     keys: KeyArgs,
 }
@@ -28,8 +32,12 @@ enum Action {
     Verify,
 }
 
-/// Lists or verifies all models of the models folder.
+/// Lists or verifies all models of the models folder, or explains one file.
 pub(crate) fn models(args: &ModelsArgs) -> Result<ExitCode> {
+    if let Some(path) = &args.explain {
+        println!("{}", explain(path)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let settings = args.keys.settings()?;
     let root = settings.models_dir()?;
     let mut sound = true;

@@ -1,5 +1,6 @@
 //! An ONNX file in `tract`, fixed to one picture at a time.
 
+mod explain;
 mod guard;
 mod load;
 
@@ -8,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel, TypedSimpleState, tvec};
+
+pub use explain::explain;
 
 use super::card::Card;
 use super::input::Input;

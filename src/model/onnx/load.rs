@@ -11,6 +11,7 @@ use tract_onnx::tract_hir::infer::Factoid;
 
 use super::guard;
 use crate::error::{Error, Result};
+use crate::int8;
 use crate::model::card::Card;
 use crate::model::input::Input;
 
@@ -54,7 +55,7 @@ pub(super) fn shortened(mut reason: String) -> String {
 
 fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded> {
     let failed = |error: tract_onnx::prelude::TractError| refused(card, format!("{error:#}"));
-    let framework = tract_onnx::onnx().with_ignore_value_info(true);
+    let framework = int8::onnx();
     let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
     check_weights(card, &proto)?;
     let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
@@ -62,11 +63,12 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     drop(proto);
     check_input(card, input, &model)?;
     model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
-    let mut model = model.into_typed().map_err(failed)?;
+    let model = model.into_typed().map_err(failed)?;
     check_sizes(card, &model)?;
     let output_lengths = check_outputs(card, &model)?;
+    let (mut model, report) = int8::rewrite(model).map_err(failed)?;
     model.declutter().map_err(failed)?;
-    let weight_bytes = weight_bytes(&model);
+    let weight_bytes = weight_bytes(&model) + report.weight_bytes;
     model.optimize().map_err(failed)?;
     let plan = model.into_runnable().map_err(failed)?;
     Ok(Loaded { plan, weight_bytes, output_lengths })
@@ -97,14 +99,18 @@ fn check_input(card: &Card, input: &Input, model: &InferenceModel) -> Result<()>
 }
 
 fn check_sizes(card: &Card, model: &TypedModel) -> Result<()> {
+    check_volumes(model).map_err(|reason| refused(card, reason))
+}
+
+/// Refuses tensors that are too large; the error names the node.
+pub(super) fn check_volumes(model: &TypedModel) -> std::result::Result<(), String> {
     for node in model.nodes() {
         for output in &node.outputs {
             let volume = output.fact.shape.as_concrete().map(|dims| {
                 dims.iter().try_fold(1_usize, |volume, dim| volume.checked_mul(*dim)).unwrap_or(usize::MAX)
             });
             if volume.is_none_or(|volume| volume > MAX_TENSOR) {
-                let reason = format!("`{}` makes {:?}, which is too large or not fixed", node.name, output.fact.shape);
-                return Err(refused(card, reason));
+                return Err(format!("`{}` makes {:?}, which is too large or not fixed", node.name, output.fact.shape));
             }
         }
     }

@@ -1,0 +1,10 @@
+//! AVX2, and AVX-512 with VNNI.
+
+mod avx2;
+mod rounding;
+mod vnni;
+mod vnni_channels;
+
+pub(in super::super) use avx2::Avx2;
+pub(in super::super) use vnni::Vnni;
+pub(super) use vnni_channels::Quads;
