@@ -151,6 +151,8 @@ impl Dense {
 pub(super) enum Channelwise {
     Plain,
     #[cfg(target_arch = "x86_64")]
+    Avx2(x86_64::Pairs),
+    #[cfg(target_arch = "x86_64")]
     Vnni(x86_64::Quads),
 }
 
@@ -163,7 +165,7 @@ impl Channelwise {
     /// All versions that this processor runs, the best last.
     pub(super) fn all(bank: &Bank) -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let found = [x86_64::Quads::new(bank).map(Self::Vnni)];
+        let found = [x86_64::Pairs::new(bank).map(Self::Avx2), x86_64::Quads::new(bank).map(Self::Vnni)];
         #[cfg(not(target_arch = "x86_64"))]
         let found: [Option<Self>; 0] = [];
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
@@ -172,6 +174,8 @@ impl Channelwise {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => "avx512-vnni",
         }
@@ -182,6 +186,8 @@ impl Channelwise {
         match self {
             Self::Plain => 0,
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(packed) => packed.bytes(),
+            #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.bytes(),
         }
     }
@@ -190,6 +196,8 @@ impl Channelwise {
     pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::channelwise(bank, geometry, requantise, x, y),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(packed) => packed.run(bank, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.run(bank, geometry, requantise, x, y),
         }

@@ -102,7 +102,7 @@ unsafe fn accumulate<const N: usize>(strip: &Strip, first: usize, pixels: usize)
                 run[row] = run[row].wrapping_add(offset);
             }
             for (group, line) in lines.next().unwrap_or_default().iter().enumerate() {
-                let weights = load_weights(line);
+                let weights = load_line(line);
                 // Bytes 0 and 2 of each four, and bytes 1 and 3, as 16 bits.
                 let mut pairs = [[_mm256_setzero_si256(); 2]; 2];
                 for half in 0..2 {
@@ -126,17 +126,15 @@ unsafe fn accumulate<const N: usize>(strip: &Strip, first: usize, pixels: usize)
     sums
 }
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn load_weights(line: &Line<Group>) -> [__m256i; 2] {
-    let at = line.0.as_ptr().cast::<__m256i>();
-    // SAFETY: a line is 64 bytes, aligned to 64.
-    unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
-}
+/// What a line of whole numbers consists of: four bytes each, all patterns allowed.
+pub(super) trait Integer {}
+impl Integer for i32 {}
+impl Integer for [i16; 2] {}
+impl Integer for Group {}
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load_line(line: &Line<i32>) -> [__m256i; 2] {
+pub(super) fn load_line<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
     let at = line.0.as_ptr().cast::<__m256i>();
     // SAFETY: a line is 64 bytes, aligned to 64.
     unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
