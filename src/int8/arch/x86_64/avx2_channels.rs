@@ -4,14 +4,14 @@
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m256i, _mm_loadu_si128, _mm_storeu_si128, _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_cvtepu8_epi16, _mm256_extracti128_si256, _mm256_madd_epi16,
+    __m256i, _mm_loadu_si128, _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_castsi256_si128,
+    _mm256_cvtepu8_epi16, _mm256_extracti128_si256, _mm256_madd_epi16,
 };
 
 use super::super::super::requantise::Requantise;
 use super::super::channelwise::Bank;
 use super::super::{Geometry, LANES, Line};
-use super::avx2::{Avx2, load_line};
+use super::avx2::{Avx2, load_line, store_bytes};
 use super::rounding::Narrow;
 
 /// Pairs of taps that there may be: the places of their taps stand in an array of fixed length.
@@ -128,16 +128,10 @@ unsafe fn channels(row: &Row, requantise: &Requantise) {
         let bytes = rounding.bytes(rounded);
         let lanes = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
         for output in 0..2 {
-            // SAFETY: the caller's promise: 16 channels, or fewer that are copied from a buffer of 16.
+            // SAFETY: the caller's promise.
             unsafe {
                 let at = row.y.add(outputs[output] * row.geometry.to_pixel);
-                if row.channels == LANES {
-                    _mm_storeu_si128(at.cast(), lanes[output]);
-                } else {
-                    let mut buffer = [0_u8; LANES];
-                    _mm_storeu_si128(buffer.as_mut_ptr().cast(), lanes[output]);
-                    at.copy_from_nonoverlapping(buffer.as_ptr(), row.channels);
-                }
+                store_bytes(lanes[output], at, row.channels);
             }
         }
     }
