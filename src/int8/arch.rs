@@ -5,6 +5,8 @@
 //! where the processor has its instructions: that is what makes calling it safe. Sums are exact in 32 bits (what does not
 //! fit wraps around, everywhere alike).
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod channelwise;
 mod dense;
 mod plain;
@@ -80,6 +82,10 @@ pub(super) enum Dense {
     Avx2(x86_64::Avx2),
     #[cfg(target_arch = "x86_64")]
     Vnni(x86_64::Vnni),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(aarch64::Neon),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    DotProduct(aarch64::DotProduct),
 }
 
 impl Dense {
@@ -92,7 +98,9 @@ impl Dense {
     pub(super) fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let found = [x86_64::Avx2::detect().map(Self::Avx2), x86_64::Vnni::detect().map(Self::Vnni)];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        let found = [aarch64::Neon::detect().map(Self::Neon), aarch64::DotProduct::detect().map(Self::DotProduct)];
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         let found: [Option<Self>; 0] = [];
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
@@ -104,12 +112,18 @@ impl Dense {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => "avx512-vnni",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) => "neon",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(_) => "neon-dotprod",
         }
     }
 
     /// Added to each input byte on the way, for instructions that take signed ones only.
     fn offset(self) -> i32 {
         match self {
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) | Self::DotProduct(_) => -128,
             _ => 0,
         }
     }
@@ -131,6 +145,10 @@ impl Dense {
             Self::Avx2(version) => dense::bytes(version, filter, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(version) => dense::bytes(version, filter, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(version) => dense::bytes(version, filter, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(version) => dense::bytes(version, filter, geometry, requantise, x, y),
         }
     }
 
@@ -142,6 +160,10 @@ impl Dense {
             Self::Avx2(version) => dense::floats(version, filter, geometry, multipliers, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(version) => dense::floats(version, filter, geometry, multipliers, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(version) => dense::floats(version, filter, geometry, multipliers, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(version) => dense::floats(version, filter, geometry, multipliers, x, y),
         }
     }
 }
@@ -154,6 +176,8 @@ pub(super) enum Channelwise {
     Avx2(x86_64::Pairs),
     #[cfg(target_arch = "x86_64")]
     Vnni(x86_64::Quads),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(aarch64::SignedTaps),
 }
 
 impl Channelwise {
@@ -166,7 +190,9 @@ impl Channelwise {
     pub(super) fn all(bank: &Bank) -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let found = [x86_64::Pairs::new(bank).map(Self::Avx2), x86_64::Quads::new(bank).map(Self::Vnni)];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        let found = [aarch64::SignedTaps::new(bank).map(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         let found: [Option<Self>; 0] = [];
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
@@ -178,6 +204,8 @@ impl Channelwise {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => "avx512-vnni",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) => "neon",
         }
     }
 
@@ -189,6 +217,8 @@ impl Channelwise {
             Self::Avx2(packed) => packed.bytes(),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.bytes(),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(packed) => packed.bytes(),
         }
     }
 
@@ -200,6 +230,8 @@ impl Channelwise {
             Self::Avx2(packed) => packed.run(bank, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.run(bank, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(packed) => packed.run(bank, geometry, requantise, x, y),
         }
     }
 }
