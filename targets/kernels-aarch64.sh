@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of src/kernels and of the convolutions of src/int8 for aarch64 under QEMU, once as a Cortex-A72 (Raspberry Pi 4) and once as a Cortex-A76
-# (Raspberry Pi 5, with the dot product instructions). Exit code 0 means that both passed, 77 that there is no toolchain.
+# Runs the tests of src/kernels and of the convolutions of src/int8 for aarch64 under QEMU, once as a Cortex-A72
+# (Raspberry Pi 4) and once as a Cortex-A76 (Raspberry Pi 5, with the dot product instructions). Exit code 0 means that
+# both passed, 77 that there is no toolchain.
 #
 #     targets/kernels-aarch64.sh [filter of test names]
 #

@@ -138,7 +138,7 @@ impl Dense {
     }
 
     /// Bytes to bytes.
-    pub(super) fn bytes(self, filter: &Filter, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+    pub(super) fn bytes(self, filter: &Filter, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::bytes(filter, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
@@ -223,7 +223,7 @@ impl Channelwise {
     }
 
     /// Bytes to bytes.
-    pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+    pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::channelwise(bank, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]

@@ -37,13 +37,13 @@ impl Requantise {
     }
 
     /// The limits as steps from the zero point.
-    pub(super) fn limits(&self) -> [f32; 2] {
+    pub(super) fn limits(self) -> [f32; 2] {
         [self.low, self.high].map(|byte| f32::from(byte) - f32::from(self.zero_point))
     }
 
     /// The definition.
     #[inline]
-    pub(super) fn byte(&self, sum: i32, multiplier: f32) -> u8 {
+    pub(super) fn byte(self, sum: i32, multiplier: f32) -> u8 {
         let [low, high] = self.limits();
         let t = sum as f32 * multiplier;
         let t = if t < 0.0 { t * self.slope } else { t };

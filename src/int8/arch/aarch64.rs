@@ -4,7 +4,7 @@ mod channels;
 mod dense;
 mod rounding;
 
-pub(super) use channels::SignedTaps;
+pub(in super::super) use channels::SignedTaps;
 
 /// Proof that the processor has NEON, as every 64-bit ARM does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

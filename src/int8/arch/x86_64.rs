@@ -7,6 +7,6 @@ mod vnni;
 mod vnni_channels;
 
 pub(in super::super) use avx2::Avx2;
-pub(super) use avx2_channels::Pairs;
+pub(in super::super) use avx2_channels::Pairs;
 pub(in super::super) use vnni::Vnni;
-pub(super) use vnni_channels::Quads;
+pub(in super::super) use vnni_channels::Quads;

@@ -1,6 +1,7 @@
 //! Depthwise: products of two taps are added in 16 bits, then in 32. The bytes become signed ones by their highest bit.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::aarch64::{
     int8x16_t, vaddw_high_s16, vaddw_s16, vdupq_n_s8, vdupq_n_u8, veorq_u8, vget_low_s8, vget_low_s16, vld1q_s8,
@@ -18,8 +19,9 @@ const MOST_TAPS: usize = 64;
 
 /// What the bank's weights need beside them.
 #[derive(Clone, Debug)]
-pub(in super::super) struct SignedTaps {
-    version: Neon,
+pub(in super::super::super) struct SignedTaps {
+    /// Proof that the processor has the instructions.
+    _version: Neon,
     /// The bias, with 128 times the sum of the weights for bytes that are less by 128.
     starts: Vec<Line<i32>>,
 }
@@ -43,7 +45,7 @@ impl SignedTaps {
     /// None where this kernel is not for it: it has too many taps, or two neighbours of -128, whose products with -128
     /// do not fit 16 bits when added. All others do: at most `128 * 128 + 128 * 127`.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let version = Neon::detect()?;
+        let _version = Neon::detect()?;
         let taps = bank.kernel[0] * bank.kernel[1];
         let fits = |pair: &[[i8; LANES]]| {
             pair.len() < 2 || pair[0].iter().zip(&pair[1]).all(|weights| weights != (&i8::MIN, &i8::MIN))
@@ -59,7 +61,7 @@ impl SignedTaps {
                 *start = start.wrapping_add(128 * sum);
             }
         }
-        Some(Self { version, starts })
+        Some(Self { _version, starts })
     }
 
     pub(in super::super) fn bytes(&self) -> usize {
@@ -70,7 +72,7 @@ impl SignedTaps {
         &self,
         bank: &Bank,
         geometry: &Geometry,
-        requantise: &Requantise,
+        requantise: Requantise,
         x: &[u8],
         y: &mut [u8],
     ) {
@@ -95,7 +97,6 @@ impl SignedTaps {
                     multipliers: &bank.multipliers[block],
                     channels: LANES.min(bank.channels - first),
                 };
-                let _proof = self.version;
                 // SAFETY: the version exists, so the processor has NEON; all reads and writes were asserted above.
                 unsafe { channels(&row, requantise) }
             }
@@ -109,7 +110,7 @@ impl SignedTaps {
 ///
 /// All taps of the row's outputs can be read, sixteen bytes from each on; all outputs can be written.
 #[target_feature(enable = "neon")]
-unsafe fn channels(row: &Row, requantise: &Requantise) {
+unsafe fn channels(row: &Row, requantise: Requantise) {
     let rounding = Rounding::new(requantise);
     for first in (0..row.geometry.width).step_by(2) {
         let outputs = [first, (first + 1).min(row.geometry.width - 1)];

@@ -1,6 +1,7 @@
 //! Dense tiles. The bytes become signed ones by their highest bit.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, one instruction, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vaddq_s32, vdupq_n_s8, vdupq_n_s32, vget_low_s8, vld1q_s8, vmull_high_s8, vmull_s8,
@@ -17,6 +18,7 @@ use super::{DotProduct, Neon};
 type Sums<const ROWS: usize> = [[int32x4_t; 4]; ROWS];
 
 impl Tiles for Neon {
+    // SAFETY: what the trait says.
     unsafe fn strip(self, strip: &Strip, sink: &mut Sink) {
         let mut first = 0;
         while first < strip.from.len() {
@@ -35,6 +37,7 @@ impl Tiles for Neon {
 }
 
 impl Tiles for DotProduct {
+    // SAFETY: what the trait says.
     unsafe fn strip(self, strip: &Strip, sink: &mut Sink) {
         const ROWS: usize = 6;
         let mut first = 0;
@@ -76,7 +79,7 @@ unsafe fn store<const ROWS: usize>(sums: &Sums<ROWS>, strip: &Strip, sink: &mut 
             }
         }
         Sink::Bytes { requantise, y, to } => {
-            let rounding = Rounding::new(requantise);
+            let rounding = Rounding::new(*requantise);
             let (to, y) = (&to[first..][..pixels], y.as_mut_ptr());
             for row in 0..ROWS {
                 let Some(to) = to.get(row) else { break };

@@ -4,6 +4,7 @@
 //! nothing that the limits let through.
 
 #![allow(unsafe_code, reason = "intrinsics: loads and stores")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::aarch64::{
     float32x4_t, int16x8_t, int32x4_t, uint8x16_t, vbslq_f32, vcltzq_f32, vcombine_s16, vcombine_u8, vcvtnq_s32_f32,
@@ -27,7 +28,7 @@ pub(super) struct Rounding {
 impl Rounding {
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn new(requantise: &Requantise) -> Self {
+    pub(super) fn new(requantise: Requantise) -> Self {
         let [low, high] = requantise.limits();
         Self {
             zero_point: vdupq_n_s16(i16::from(requantise.zero_point)),

@@ -1,6 +1,7 @@
 //! AVX2: bytes become 16 bits, of which `madd` multiplies pairs and adds the products to 32 bits, exactly.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::x86_64::{
     __m128i, __m256i, _mm_storeu_si128, _mm256_add_epi32, _mm256_and_si256, _mm256_castsi256_si128,
@@ -26,6 +27,7 @@ impl Avx2 {
 const ROWS: usize = 4;
 
 impl Tiles for Avx2 {
+    // SAFETY: what the trait says.
     unsafe fn strip(self, strip: &Strip, sink: &mut Sink) {
         // SAFETY: `self` exists, so the processor has AVX2; the rest is the caller's promise.
         unsafe { pixels(strip, sink) }
@@ -68,7 +70,7 @@ unsafe fn tile<const N: usize>(strip: &Strip, sink: &mut Sink, first: usize, pix
             }
         }
         Sink::Bytes { requantise, y, to } => {
-            let narrow = Narrow::new(requantise);
+            let narrow = Narrow::new(*requantise);
             let (to, y) = (&to[first..][..pixels], y.as_mut_ptr());
             for pair in 0..N.div_ceil(2) {
                 let rows = [2 * pair, (2 * pair + 1).min(N - 1)];
@@ -168,7 +170,7 @@ impl Integer for Group {}
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn load_line<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
-    let at = line.0.as_ptr().cast::<__m256i>();
+    let at = std::ptr::from_ref(line).cast::<__m256i>();
     // SAFETY: a line is 64 bytes, aligned to 64.
     unsafe { [_mm256_load_si256(at), _mm256_load_si256(at.add(1))] }
 }
@@ -176,7 +178,7 @@ pub(super) fn load_line<T: Integer>(line: &Line<T>) -> [__m256i; 2] {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn store_line(values: [__m256i; 2], line: &mut Line<i32>) {
-    let at = line.0.as_mut_ptr().cast::<__m256i>();
+    let at = std::ptr::from_mut(line).cast::<__m256i>();
     // SAFETY: a line is 64 bytes, aligned to 64.
     unsafe {
         _mm256_store_si256(at, values[0]);

@@ -2,6 +2,7 @@
 //! both taps of a channel.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::x86_64::{
     __m256i, _mm_loadu_si128, _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_add_epi32, _mm256_castsi256_si128,
@@ -19,11 +20,13 @@ const MOST_PAIRS: usize = 32;
 
 /// Weights in pairs of taps.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Pairs {
-    version: Avx2,
+pub(in super::super::super) struct Pairs {
+    /// Proof that the processor has the instructions.
+    _version: Avx2,
     /// `[block, pair]`; where there is no second tap, its weights are 0.
     lines: Vec<Line<[i16; 2]>>,
-    pairs: usize,
+    /// Pairs of a block.
+    count: usize,
 }
 
 /// Sixteen channels in one row of outputs.
@@ -44,7 +47,7 @@ struct Row<'a> {
 impl Pairs {
     /// None where this processor or this kernel is not for it.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let version = Avx2::detect()?;
+        let _version = Avx2::detect()?;
         let taps = bank.kernel[0] * bank.kernel[1];
         let pairs = taps.div_ceil(2);
         let line = |first: usize, pair: usize| {
@@ -54,7 +57,7 @@ impl Pairs {
         let blocks = (0..bank.channels).step_by(LANES);
         let lines = blocks.flat_map(|first| (0..pairs).map(move |pair| (first, pair)));
         let lines = lines.map(|(first, pair)| line(first, pair)).collect();
-        (pairs <= MOST_PAIRS).then_some(Self { version, lines, pairs })
+        (pairs <= MOST_PAIRS).then_some(Self { _version, lines, count: pairs })
     }
 
     pub(in super::super) fn bytes(&self) -> usize {
@@ -65,7 +68,7 @@ impl Pairs {
         &self,
         bank: &Bank,
         geometry: &Geometry,
-        requantise: &Requantise,
+        requantise: Requantise,
         x: &[u8],
         y: &mut [u8],
     ) {
@@ -75,7 +78,7 @@ impl Pairs {
         bank.assert_inside(geometry, LANES, x, y);
         let taps = bank.kernel[0] * bank.kernel[1];
         let mut places = [[0; 2]; MOST_PAIRS];
-        for (pair, places) in places[..self.pairs].iter_mut().enumerate() {
+        for (pair, places) in places[..self.count].iter_mut().enumerate() {
             // Where there is no second tap, the first is read again.
             let tap = [2 * pair, if 2 * pair + 1 < taps { 2 * pair + 1 } else { 2 * pair }];
             *places =
@@ -87,13 +90,12 @@ impl Pairs {
                     x: x[geometry.start + row * geometry.row + first..].as_ptr(),
                     y: y[geometry.to_start + row * geometry.to_row + first..].as_mut_ptr(),
                     geometry,
-                    places: &places[..self.pairs],
-                    lines: &self.lines[block * self.pairs..][..self.pairs],
+                    places: &places[..self.count],
+                    lines: &self.lines[block * self.count..][..self.count],
                     bias: &bank.bias[block],
                     multipliers: &bank.multipliers[block],
                     channels: LANES.min(bank.channels - first),
                 };
-                let _proof = self.version;
                 // SAFETY: the version exists, so the processor has AVX2; all reads and writes were asserted above.
                 unsafe { channels(&row, requantise) }
             }
@@ -107,7 +109,7 @@ impl Pairs {
 ///
 /// All taps of the row's outputs can be read, sixteen bytes from each on; all outputs can be written.
 #[target_feature(enable = "avx2")]
-unsafe fn channels(row: &Row, requantise: &Requantise) {
+unsafe fn channels(row: &Row, requantise: Requantise) {
     let rounding = Narrow::new(requantise);
     for first in (0..row.geometry.width).step_by(2) {
         let outputs = [first, (first + 1).min(row.geometry.width - 1)];
