@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests of src/kernels for aarch64 under QEMU, once as a Cortex-A72 (Raspberry Pi 4) and once as a Cortex-A76
-# (Raspberry Pi 5, with the dot product instructions). Exit code 0 means that both passed, 77 that there is no toolchain.
+# Runs the tests of src/kernels and of the convolutions of src/int8 for aarch64 under QEMU, once as a Cortex-A72
+# (Raspberry Pi 4) and once as a Cortex-A76 (Raspberry Pi 5, with the dot product instructions). Exit code 0 means that
+# both passed, 77 that there is no toolchain.
 #
 #     targets/kernels-aarch64.sh [filter of test names]
 #
@@ -89,9 +90,18 @@ QEMU=$(tool qemu-aarch64-static)
 CRATE=$(mktemp -d)
 trap 'rm -rf "$CRATE"' EXIT
 mkdir -p "$CRATE/src" "$CRATE/.cargo"
-ln -s "$HERE/src/kernels.rs" "$HERE/src/kernels" "$CRATE/src/"
+ln -s "$HERE/src/kernels.rs" "$HERE/src/kernels" "$HERE/src/int8" "$CRATE/src/"
 echo '//! The kernels alone.
-pub mod kernels;' > "$CRATE/src/lib.rs"
+pub mod kernels;
+pub mod int8 {
+    //! The convolutions of bytes, without what needs `tract`.
+    mod arch;
+    pub mod bench;
+    mod conv;
+    mod depthwise;
+    mod requantise;
+    mod tensor;
+}' > "$CRATE/src/lib.rs"
 cp "$HERE/Cargo.lock" "$CRATE/"
 sed -n '/^\[profile.dev/,/^$/p' "$HERE/Cargo.toml" > "$CRATE/profiles"
 cat - "$CRATE/profiles" > "$CRATE/Cargo.toml" <<CONF

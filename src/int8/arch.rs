@@ -5,6 +5,8 @@
 //! where the processor has its instructions: that is what makes calling it safe. Sums are exact in 32 bits (what does not
 //! fit wraps around, everywhere alike).
 
+#[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+mod aarch64;
 mod channelwise;
 mod dense;
 mod plain;
@@ -82,6 +84,10 @@ pub(super) enum Dense {
     Avx2(x86_64::Avx2),
     #[cfg(target_arch = "x86_64")]
     Vnni(x86_64::Vnni),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(aarch64::Neon),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    DotProduct(aarch64::DotProduct),
 }
 
 impl Dense {
@@ -94,7 +100,9 @@ impl Dense {
     pub(super) fn all() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let found = [x86_64::Avx2::detect().map(Self::Avx2), x86_64::Vnni::detect().map(Self::Vnni)];
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        let found = [aarch64::Neon::detect().map(Self::Neon), aarch64::DotProduct::detect().map(Self::DotProduct)];
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         let found: [Option<Self>; 0] = [];
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
@@ -106,12 +114,18 @@ impl Dense {
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => "avx512-vnni",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) => "neon",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(_) => "neon-dotprod",
         }
     }
 
     /// Added to each input byte on the way, for instructions that take signed ones only.
     fn offset(self) -> i32 {
         match self {
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) | Self::DotProduct(_) => -128,
             _ => 0,
         }
     }
@@ -126,13 +140,17 @@ impl Dense {
     }
 
     /// Bytes to bytes.
-    pub(super) fn bytes(self, filter: &Filter, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+    pub(super) fn bytes(self, filter: &Filter, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::bytes(filter, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(version) => dense::bytes(version, filter, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(version) => dense::bytes(version, filter, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(version) => dense::bytes(version, filter, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(version) => dense::bytes(version, filter, geometry, requantise, x, y),
         }
     }
 
@@ -144,6 +162,10 @@ impl Dense {
             Self::Avx2(version) => dense::floats(version, filter, geometry, multipliers, x, y),
             #[cfg(target_arch = "x86_64")]
             Self::Vnni(version) => dense::floats(version, filter, geometry, multipliers, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(version) => dense::floats(version, filter, geometry, multipliers, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::DotProduct(version) => dense::floats(version, filter, geometry, multipliers, x, y),
         }
     }
 }
@@ -153,7 +175,11 @@ impl Dense {
 pub(super) enum Channelwise {
     Plain,
     #[cfg(target_arch = "x86_64")]
+    Avx2(x86_64::Pairs),
+    #[cfg(target_arch = "x86_64")]
     Vnni(x86_64::Quads),
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    Neon(aarch64::SignedTaps),
 }
 
 impl Channelwise {
@@ -165,8 +191,10 @@ impl Channelwise {
     /// All versions that this processor runs, the best last.
     pub(super) fn all(bank: &Bank) -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let found = [x86_64::Quads::new(bank).map(Self::Vnni)];
-        #[cfg(not(target_arch = "x86_64"))]
+        let found = [x86_64::Pairs::new(bank).map(Self::Avx2), x86_64::Quads::new(bank).map(Self::Vnni)];
+        #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+        let found = [aarch64::SignedTaps::new(bank).map(Self::Neon)];
+        #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
         let found: [Option<Self>; 0] = [];
         std::iter::once(Self::Plain).chain(found.into_iter().flatten()).collect()
     }
@@ -175,7 +203,11 @@ impl Channelwise {
         match self {
             Self::Plain => "plain",
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
             Self::Vnni(_) => "avx512-vnni",
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(_) => "neon",
         }
     }
 
@@ -184,16 +216,24 @@ impl Channelwise {
         match self {
             Self::Plain => 0,
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(packed) => packed.bytes(),
+            #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.bytes(),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(packed) => packed.bytes(),
         }
     }
 
     /// Bytes to bytes.
-    pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+    pub(super) fn bytes(&self, bank: &Bank, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
         match self {
             Self::Plain => plain::channelwise(bank, geometry, requantise, x, y),
             #[cfg(target_arch = "x86_64")]
+            Self::Avx2(packed) => packed.run(bank, geometry, requantise, x, y),
+            #[cfg(target_arch = "x86_64")]
             Self::Vnni(packed) => packed.run(bank, geometry, requantise, x, y),
+            #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+            Self::Neon(packed) => packed.run(bank, geometry, requantise, x, y),
         }
     }
 }

@@ -133,7 +133,7 @@ impl Conv {
     pub(super) fn run(&self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
         assert_eq!(to.channels, self.outputs, "outputs of a convolution");
         let geometry = self.geometry(from, to);
-        self.version.bytes(self.filter(from), &geometry, &self.requantise, x, y);
+        self.version.bytes(self.filter(from), &geometry, self.requantise, x, y);
     }
 
     /// Bytes to floats `[outputs, height, width]`.

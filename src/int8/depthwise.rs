@@ -43,7 +43,7 @@ impl Depthwise {
         assert_eq!(from.channels, self.bank.channels(), "channels of a depthwise convolution");
         assert_eq!(to.channels, self.bank.channels(), "channels of a depthwise convolution");
         let geometry = Geometry { runs: self.window.kernel, ..self.window.geometry(from, to) };
-        self.version.bytes(&self.bank, &geometry, &self.requantise, x, y);
+        self.version.bytes(&self.bank, &geometry, self.requantise, x, y);
     }
 
     /// Bytes of the packed weights.

@@ -7,6 +7,9 @@ use super::tensor::Quantisation;
 const LARGEST_MULTIPLIER: f32 = 1e18;
 const LARGEST_SLOPE: f32 = 1e9;
 
+/// Half as much again as the smallest float whose neighbours are whole numbers.
+const ROUNDING: f32 = 12_582_912.0;
+
 /// What happens to `t = sum as f32 * multiplier`: the slope where it is negative, limits, rounding (half to even), and the
 /// zero point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -34,17 +37,20 @@ impl Requantise {
     }
 
     /// The limits as steps from the zero point.
-    pub(super) fn limits(&self) -> [f32; 2] {
+    pub(super) fn limits(self) -> [f32; 2] {
         [self.low, self.high].map(|byte| f32::from(byte) - f32::from(self.zero_point))
     }
 
     /// The definition.
     #[inline]
-    pub(super) fn byte(&self, sum: i32, multiplier: f32) -> u8 {
+    pub(super) fn byte(self, sum: i32, multiplier: f32) -> u8 {
         let [low, high] = self.limits();
         let t = sum as f32 * multiplier;
         let t = if t < 0.0 { t * self.slope } else { t };
-        (t.clamp(low, high).round_ties_even() as i32 + i32::from(self.zero_point)) as u8
+        // Beside so large a number a float has no place for fractions: the addition rounds, halves to even, and the lowest
+        // bits hold the result. That is a vector instruction everywhere; `round_ties_even` often is a call.
+        let steps = (t.clamp(low, high) + ROUNDING).to_bits().wrapping_sub(ROUNDING.to_bits()) as i32;
+        (steps + i32::from(self.zero_point)) as u8
     }
 }
 

@@ -136,8 +136,8 @@ impl Filter {
         let [rows, columns] = self.shape.runs();
         for run in 0..rows * columns {
             for group in 0..self.shape.groups() {
-                let line = self.line(panel, run * self.shape.groups() + group);
-                self.lines[line].0[lane] = self.shape.group(values, run / columns, run % columns, group);
+                let at = self.line(panel, run * self.shape.groups() + group);
+                self.lines[at].0[lane] = self.shape.group(values, run / columns, run % columns, group);
             }
         }
     }
@@ -220,7 +220,7 @@ pub(super) struct Strip<'a> {
 /// Where the sums of a strip go.
 pub(super) enum Sink<'a> {
     /// Bytes: the block's first output of each pixel lies at `to`.
-    Bytes { requantise: &'a Requantise, y: &'a mut [u8], to: &'a [usize] },
+    Bytes { requantise: Requantise, y: &'a mut [u8], to: &'a [usize] },
     /// The sums themselves: `[pixel, panel]`.
     Sums(&'a mut [Line<i32>]),
 }
@@ -240,7 +240,7 @@ pub(super) fn bytes<T: Tiles>(
     tiles: T,
     filter: &Filter,
     geometry: &Geometry,
-    requantise: &Requantise,
+    requantise: Requantise,
     x: &[u8],
     y: &mut [u8],
 ) {
@@ -275,6 +275,7 @@ pub(super) fn floats<T: Tiles>(
         return;
     }
     assert_reads(geometry, x);
+    #[allow(clippy::large_stack_arrays, reason = "24 KiB, as nothing is allocated while running")]
     let mut sums = [Line([0; LANES]); STRIP * WIDEST];
     strips(filter, geometry, x, |strip, first, to| {
         let width = strip.block.width();

@@ -1,12 +1,14 @@
 //! The definition: safe loops over lanes.
 
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
+
 use super::super::requantise::Requantise;
 use super::channelwise::Bank;
 use super::dense::Filter;
 use super::{Geometry, LANES};
 
 /// Bytes to bytes.
-pub(super) fn bytes(filter: &Filter, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+pub(super) fn bytes(filter: &Filter, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
     each_line(filter, geometry, x, |row, column, panel, sums| {
         let to = geometry.to_start + row * geometry.to_row + column * geometry.to_pixel + panel * LANES;
         let outputs = LANES.min(filter.outputs - panel * LANES);
@@ -60,7 +62,7 @@ fn sums(filter: &Filter, geometry: &Geometry, panel: usize, x: &[u8]) -> [i32; L
 }
 
 /// Depthwise: bytes to bytes.
-pub(super) fn channelwise(bank: &Bank, geometry: &Geometry, requantise: &Requantise, x: &[u8], y: &mut [u8]) {
+pub(super) fn channelwise(bank: &Bank, geometry: &Geometry, requantise: Requantise, x: &[u8], y: &mut [u8]) {
     if geometry.height * geometry.width == 0 {
         return;
     }
@@ -90,7 +92,7 @@ pub(super) fn channelwise(bank: &Bank, geometry: &Geometry, requantise: &Requant
 }
 
 #[inline]
-fn requantised(requantise: &Requantise, sums: &[i32; LANES], multipliers: &[f32; LANES]) -> [u8; LANES] {
+fn requantised(requantise: Requantise, sums: &[i32; LANES], multipliers: &[f32; LANES]) -> [u8; LANES] {
     let mut bytes = [0; LANES];
     for lane in 0..LANES {
         bytes[lane] = requantise.byte(sums[lane], multipliers[lane]);

@@ -103,19 +103,19 @@ impl Case {
     }
 
     pub(in super::super) fn bias(&self) -> Vec<i32> {
-        let mut random = Random::new(self.seed ^ 77);
+        let mut random = Random::new(self.seed ^ 0x77);
         (0..self.outputs).map(|_| (random.next() % 20_001) as i32 - 10_000).collect()
     }
 
     pub(in super::super) fn scales(&self, taps: usize) -> Vec<f32> {
-        let mut random = Random::new(self.seed ^ 99);
+        let mut random = Random::new(self.seed ^ 0x99);
         let middle = 60.0 / (self.input.scale * 73.0 * 73.0 * (taps as f32).sqrt()) * self.output.quantisation.scale;
         (0..self.outputs).map(|_| middle * (0.5 + (random.next() % 1000) as f32 / 1000.0)).collect()
     }
 
     /// The input: the margin holds the zero point in the channels worked on, all else is anything.
     pub(in super::super) fn x(&self) -> Vec<u8> {
-        let mut random = Random::new(self.seed ^ 55);
+        let mut random = Random::new(self.seed ^ 0x55);
         let from = self.from();
         let mut x: Vec<u8> = (0..from.bytes()).map(|_| random.next() as u8).collect();
         let margin = from.margin.cast_signed();
@@ -223,6 +223,25 @@ fn float_output() -> Output {
 pub(in super::super) fn first_difference(found: &[u8], expected: &[u8]) -> Option<(usize, u8, u8)> {
     let at = found.iter().zip(expected).position(|(found, expected)| found != expected)?;
     Some((at, found[at], expected[at]))
+}
+
+/// So that nobody takes a version for tested where it is not.
+#[test]
+fn versions_of_this_processor() {
+    let found: Vec<_> = Dense::all().into_iter().map(Dense::name).collect();
+    #[cfg(target_arch = "x86_64")]
+    let all = ["plain", "avx2", "avx512-vnni"];
+    #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
+    let all = ["plain", "neon", "neon-dotprod"];
+    #[cfg(not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))))]
+    let all = ["plain"];
+    for name in all {
+        if !found.contains(&name) {
+            eprintln!("SKIPPED: this processor has no {name}");
+        }
+    }
+    assert_eq!(found, all[..found.len()], "plain first, the best last");
+    assert_eq!(Some(Dense::detect()), Dense::all().pop());
 }
 
 #[test]

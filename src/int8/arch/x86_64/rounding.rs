@@ -30,7 +30,7 @@ pub(super) struct Wide {
 impl Wide {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-    pub(super) fn new(requantise: &Requantise) -> Self {
+    pub(super) fn new(requantise: Requantise) -> Self {
         let [low, high] = requantise.limits();
         Self {
             zero_point: _mm512_set1_epi16(i16::from(requantise.zero_point)),
@@ -112,7 +112,7 @@ pub(super) struct Narrow {
 impl Narrow {
     #[inline]
     #[target_feature(enable = "avx2")]
-    pub(super) fn new(requantise: &Requantise) -> Self {
+    pub(super) fn new(requantise: Requantise) -> Self {
         let [low, high] = requantise.limits();
         Self {
             zero_point: _mm256_set1_epi16(i16::from(requantise.zero_point)),

@@ -1,6 +1,7 @@
 //! AVX-512 with VNNI: `dpbusd` multiplies four unsigned by four signed bytes and adds the products to 32 bits, exactly.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_mask_storeu_epi8, _mm_storeu_si128, _mm256_dpbusd_epi32, _mm256_extract_epi64,
@@ -29,6 +30,7 @@ impl Vnni {
 }
 
 impl Tiles for Vnni {
+    // SAFETY: what the trait says.
     unsafe fn strip(self, strip: &Strip, sink: &mut Sink) {
         // SAFETY: `self` exists, so the processor has the instructions; the rest is the caller's promise.
         unsafe {
@@ -105,7 +107,7 @@ unsafe fn tile<const ROWS: usize, const PANELS: usize, const HALF: bool>(
             }
         }
         Sink::Bytes { requantise, y, to } => {
-            let wide = Wide::new(requantise);
+            let wide = Wide::new(*requantise);
             let to = &to[first..][..pixels];
             // SAFETY: the caller's promise: the bytes of the outputs from `to` on lie in `y`.
             unsafe {

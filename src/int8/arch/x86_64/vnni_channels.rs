@@ -2,6 +2,7 @@
 //! wants them. In a 3x3 kernel the four are a column and nothing; neighbouring outputs share their columns.
 
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
+#![allow(clippy::needless_range_loop, reason = "one index for all registers, and loops that are unrolled whole")]
 
 use std::arch::x86_64::{
     __m256i, __m512i, _mm256_dpbusd_epi32, _mm256_load_ps, _mm256_load_si256, _mm256_loadu_si256,
@@ -26,8 +27,9 @@ const NARROW: usize = 32;
 
 /// Weights in groups of four taps, in the order of channels that interleaving gives.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Quads {
-    version: Vnni,
+pub(in super::super::super) struct Quads {
+    /// Proof that the processor has the instructions.
+    _version: Vnni,
     /// The taps of each group; where there are fewer than four, the last weights are 0.
     groups: Vec<[usize; 4]>,
     /// A group is a column of a 3x3 kernel.
@@ -57,7 +59,7 @@ struct Row<'a> {
 impl Quads {
     /// None where this processor or this kernel is not for it.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let version = Vnni::detect()?;
+        let _version = Vnni::detect()?;
         let columns = bank.kernel == [3, 3];
         let groups: Vec<[usize; 4]> = if columns {
             (0..3).map(|column| [column, column + 3, column + 6, usize::MAX]).collect()
@@ -66,7 +68,7 @@ impl Quads {
         };
         let taps = bank.kernel[0] * bank.kernel[1];
         let mut quads = Self {
-            version,
+            _version,
             groups: groups.iter().map(|group| group.map(|tap| if tap < taps { tap } else { 0 })).collect(),
             columns,
             lines: Vec::new(),
@@ -110,7 +112,7 @@ impl Quads {
         &self,
         bank: &Bank,
         geometry: &Geometry,
-        requantise: &Requantise,
+        requantise: Requantise,
         x: &[u8],
         y: &mut [u8],
     ) {
@@ -144,7 +146,6 @@ impl Quads {
                 };
                 lines += row.lines.len();
                 vectors += count;
-                let _proof = self.version;
                 // SAFETY: the version exists, so the processor has the instructions; all reads and writes were asserted
                 // above; columns are shared only where outputs are one or two taps apart.
                 unsafe {
@@ -276,7 +277,7 @@ macro_rules! for_registers {
             ///
             /// All taps of the row's outputs can be read, a register from each on; all outputs can be written.
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-            pub(super) unsafe fn any(row: &Row, requantise: &Requantise) {
+            pub(super) unsafe fn any(row: &Row, requantise: Requantise) {
                 let rounding = Wide::new(requantise);
                 for at in 0..row.geometry.width {
                     let mut sums = bias(row);
@@ -296,7 +297,7 @@ macro_rules! for_registers {
             ///
             /// As [`any`].
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-            pub(super) unsafe fn columns<const STRIDE: usize>(row: &Row, requantise: &Requantise) {
+            pub(super) unsafe fn columns<const STRIDE: usize>(row: &Row, requantise: Requantise) {
                 let rounding = Wide::new(requantise);
                 let (below, right) = (row.geometry.tap_row, row.geometry.tap_column);
                 // SAFETY: the caller's promise: an output's columns are those at 0, 1 and 2 steps from its first tap.
