@@ -33,7 +33,7 @@ pub(super) fn assemble(model: &TypedModel, reader: &Reader, demand: &Demand) -> 
     let stages = Stages::new(model, &order, reader, demand);
     let mut target =
         TypedModel { symbols: model.symbols.clone(), properties: model.properties.clone(), ..TypedModel::default() };
-    let mut assembly = Assembly { model, reader, wires: HashMap::new(), target: &mut target };
+    let mut assembly = Assembly { model, wires: HashMap::new(), target: &mut target };
     for input in &model.inputs {
         let wire = assembly.target.add_source(&*model.nodes()[input.node].name, assembly.fact(*input).clone())?;
         assembly.wires.insert(Wire::Outlet(*input), wire);
@@ -258,7 +258,6 @@ impl Making<'_> {
 
 struct Assembly<'a> {
     model: &'a TypedModel,
-    reader: &'a Reader<'a>,
     wires: HashMap<Wire, OutletId>,
     target: &'a mut TypedModel,
 }

@@ -23,10 +23,6 @@ impl Region {
         Self { program: Arc::new(program), inputs, outputs }
     }
 
-    pub(super) fn program(&self) -> &Program {
-        &self.program
-    }
-
     fn run(&self, arena: &mut Arena, inputs: &[TValue]) -> TractResult<TVec<TValue>> {
         ensure!(inputs.len() == self.inputs.len(), "expected {} inputs, found {}", self.inputs.len(), inputs.len());
         for (found, expected) in inputs.iter().zip(&self.inputs) {

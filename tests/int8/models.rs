@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use nformer_edge::int8::{Report, onnx, rewrite};
 use safetensors::SafeTensors;
+use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModelExt, IntoRunnable, IntoTValue, TValue, Tensor, TypedModel,
     TypedRunnableModel, tvec,
@@ -80,4 +81,9 @@ pub(crate) fn tensor(shape: &[usize], values: &[f32]) -> TValue {
 pub(crate) fn floats(outputs: &[TValue]) -> Vec<Vec<f32>> {
     let floats = |tensor: &TValue| tensor.try_as_plain_ram().unwrap().as_slice::<f32>().unwrap().to_vec();
     outputs.iter().map(floats).collect()
+}
+
+/// The model file, parsed.
+pub(crate) fn proto(case: &Case) -> ModelProto {
+    onnx().proto_model_for_path(folder().join(format!("{}.onnx", case.name))).expect("a model")
 }

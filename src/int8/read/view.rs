@@ -95,22 +95,22 @@ impl View {
         let mut rest: Option<Factor> = None;
         let mut axes = Vec::with_capacity(shape.len());
         for &length in shape {
-            let (mut axis, mut missing) = (Vec::new(), length);
+            let (mut parts, mut missing) = (Vec::new(), length);
             while missing > 1 {
                 let factor = rest.take().or_else(|| factors.next())?;
                 if missing % factor.length == 0 {
                     missing /= factor.length;
-                    axis.push(factor);
+                    parts.push(factor);
                 } else if factor.length % missing == 0 {
                     let inner = factor.length / missing;
-                    axis.push(Factor { length: missing, stride: factor.stride * inner });
+                    parts.push(Factor { length: missing, stride: factor.stride * inner });
                     rest = Some(Factor { length: inner, stride: factor.stride });
                     missing = 1;
                 } else {
                     return None;
                 }
             }
-            axes.push(simplified(axis));
+            axes.push(simplified(parts));
         }
         (rest.is_none() && factors.next().is_none()).then_some(Self { axes, ..self.clone() })
     }
