@@ -22,6 +22,7 @@ use std::process;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nformer_edge::int8;
 use tract_onnx::prelude::{
     Framework, InferenceModelExt, IntoRunnable, TValue, Tensor, TractResult, TypedRunnableModel, tvec,
 };
@@ -57,10 +58,11 @@ fn main() {
 
 /// The file as it will run.
 fn plan(path: &Path, mode: Mode) -> TractResult<Arc<TypedRunnableModel>> {
-    let mut model = tract_onnx::onnx().with_ignore_value_info(true).model_for_path(path)?.into_typed()?;
-    match mode {
-        Mode::Int8 | Mode::Float => model.declutter()?,
-    }
+    let mut model = match mode {
+        Mode::Int8 => int8::rewrite(int8::onnx().model_for_path(path)?.into_typed()?)?.0,
+        Mode::Float => tract_onnx::onnx().with_ignore_value_info(true).model_for_path(path)?.into_typed()?,
+    };
+    model.declutter()?;
     model.optimize()?;
     model.into_runnable()
 }
