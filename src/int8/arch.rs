@@ -7,7 +7,12 @@
 
 #[cfg(all(target_arch = "aarch64", target_endian = "little"))]
 mod aarch64;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "parts for hand-written versions"))]
 mod channelwise;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
+    allow(dead_code, reason = "parts for hand-written versions")
+)]
 mod dense;
 mod plain;
 mod wide;

@@ -186,7 +186,7 @@ fn blocks(outputs: usize, widest: usize, groups: usize) -> (Vec<Block>, usize) {
             _ if widest == 1 => 1,
             0..=2 => left,
             3 | 4 if half => 2,
-            3 | 5 | 6 | 9 => 3,
+            3 | 5 | 9 => 3,
             _ => 4,
         };
         let block = Block { panel, panels: count, half: half && count == left, line };

@@ -45,7 +45,7 @@ impl SignedTaps {
     /// None where this kernel is not for it: it has too many taps, or two neighbours of -128, whose products with -128
     /// do not fit 16 bits when added. All others do: at most `128 * 128 + 128 * 127`.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let _version = Neon::detect()?;
+        let version = Neon::detect()?;
         let taps = bank.kernel[0] * bank.kernel[1];
         let fits = |pair: &[[i8; LANES]]| {
             pair.len() < 2 || pair[0].iter().zip(&pair[1]).all(|weights| weights != (&i8::MIN, &i8::MIN))
@@ -61,7 +61,7 @@ impl SignedTaps {
                 *start = start.wrapping_add(128 * sum);
             }
         }
-        Some(Self { _version, starts })
+        Some(Self { _version: version, starts })
     }
 
     pub(in super::super) fn bytes(&self) -> usize {

@@ -47,7 +47,7 @@ struct Row<'a> {
 impl Pairs {
     /// None where this processor or this kernel is not for it.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let _version = Avx2::detect()?;
+        let version = Avx2::detect()?;
         let taps = bank.kernel[0] * bank.kernel[1];
         let pairs = taps.div_ceil(2);
         let line = |first: usize, pair: usize| {
@@ -57,7 +57,7 @@ impl Pairs {
         let blocks = (0..bank.channels).step_by(LANES);
         let lines = blocks.flat_map(|first| (0..pairs).map(move |pair| (first, pair)));
         let lines = lines.map(|(first, pair)| line(first, pair)).collect();
-        (pairs <= MOST_PAIRS).then_some(Self { _version, lines, count: pairs })
+        (pairs <= MOST_PAIRS).then_some(Self { _version: version, lines, count: pairs })
     }
 
     pub(in super::super) fn bytes(&self) -> usize {

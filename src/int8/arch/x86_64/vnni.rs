@@ -5,10 +5,10 @@
 
 use std::arch::x86_64::{
     __m128i, __m256i, __m512i, _mm_mask_storeu_epi8, _mm_storeu_si128, _mm256_dpbusd_epi32, _mm256_extract_epi64,
-    _mm256_load_si256, _mm256_permutevar8x32_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm512_castps512_ps256,
-    _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32, _mm512_load_si512, _mm512_mask_storeu_epi8,
-    _mm512_permutexvar_epi32, _mm512_set1_epi32, _mm512_setr_epi32, _mm512_setzero_si512, _mm512_store_si512,
-    _mm512_storeu_si512, _mm512_zextsi256_si512,
+    _mm256_load_si256, _mm256_permutevar8x32_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm256_storeu_si256,
+    _mm512_castps512_ps256, _mm512_castsi512_si256, _mm512_dpbusd_epi32, _mm512_extracti32x4_epi32,
+    _mm512_extracti64x4_epi64, _mm512_load_si512, _mm512_mask_storeu_epi8, _mm512_permutexvar_epi32, _mm512_set1_epi32,
+    _mm512_setr_epi32, _mm512_setzero_si512, _mm512_store_si512, _mm512_storeu_si512, _mm512_zextsi256_si512,
 };
 
 use super::super::dense::{Sink, Strip, Tiles};
@@ -221,6 +221,14 @@ unsafe fn store_panels<const ROWS: usize, const PANELS: usize, const HALF: bool>
                 } else {
                     _mm512_mask_storeu_epi8(y.add(*to).cast(), (1 << strip.outputs) - 1, bytes);
                 }
+            }
+            continue;
+        }
+        if PANELS == 2 && whole {
+            let halves = [_mm512_castsi512_si256(bytes), _mm512_extracti64x4_epi64::<1>(bytes)];
+            for (to, half) in to.iter().skip(2 * quad).zip(halves) {
+                // SAFETY: 32 outputs.
+                unsafe { _mm256_storeu_si256(y.add(*to).cast(), half) }
             }
             continue;
         }

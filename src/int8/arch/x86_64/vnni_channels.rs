@@ -59,7 +59,7 @@ struct Row<'a> {
 impl Quads {
     /// None where this processor or this kernel is not for it.
     pub(in super::super) fn new(bank: &Bank) -> Option<Self> {
-        let _version = Vnni::detect()?;
+        let version = Vnni::detect()?;
         let columns = bank.kernel == [3, 3];
         let groups: Vec<[usize; 4]> = if columns {
             (0..3).map(|column| [column, column + 3, column + 6, usize::MAX]).collect()
@@ -68,7 +68,7 @@ impl Quads {
         };
         let taps = bank.kernel[0] * bank.kernel[1];
         let mut quads = Self {
-            _version,
+            _version: version,
             groups: groups.iter().map(|group| group.map(|tap| if tap < taps { tap } else { 0 })).collect(),
             columns,
             lines: Vec::new(),
