@@ -1,12 +1,13 @@
 //! Small quantised models against ONNX Runtime: every operator on bytes, and the same numbers.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
+#[allow(dead_code, reason = "for the test of hostile graphs")]
 #[path = "int8/models.rs"]
 mod models;
 
-use models::{Case, cases, floats, load, plan, run, tensor};
+use models::{Case, cases, floats, load, plan, proto, run, tensor};
 use nformer_edge::int8::rewrite;
-use tract_onnx::prelude::{TypedModel, tvec};
+use tract_onnx::prelude::{DatumType, Framework, InferenceFact, InferenceModelExt, TypedModel, tvec};
 use tract_onnx::tract_hir::internal::{DatumExt, SpecialOps};
 use tract_onnx::tract_hir::tract_core::ops::math;
 
@@ -85,6 +86,16 @@ fn a_run_leaves_nothing_behind_that_the_next_one_sees() {
         // Another shape is an error, and the state stays usable.
         assert!(state.run(tvec!(tensor(&[1, 1, 1, 1], &[0.0]))).is_err(), "{}", case.name);
     }
+}
+
+#[test]
+fn a_model_read_by_tract_alone_stays_in_float_and_the_report_says_why() {
+    let case = readable().find(|case| case.name == "dense_3x3").unwrap();
+    let mut model = tract_onnx::onnx().model_for_proto_model(&proto(&case)).unwrap();
+    model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, &case.shape)).unwrap();
+    let (_, report) = rewrite(model.into_typed().unwrap()).unwrap();
+    let row = report.rows.iter().find(|row| row.operator == "Conv").unwrap();
+    assert!(!row.integer && row.reason.contains("int8::onnx()"), "{report}");
 }
 
 #[test]

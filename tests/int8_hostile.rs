@@ -1,11 +1,11 @@
 //! Damaged and hostile quantised graphs: an error, or numbers, but no panic and no memory beyond the stated bounds.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its preparation fails")]
 
+#[path = "int8/damage.rs"]
+mod damage;
 #[allow(dead_code, reason = "this test compares no numbers")]
 #[path = "int8/models.rs"]
 mod models;
-#[path = "int8/damage.rs"]
-mod damage;
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
@@ -23,14 +23,12 @@ thread_local! {
 
 /// The outcome of `work`; a panic in this room's own code fails the test, one in `tract` is a model that does not run.
 fn guarded<T>(what: &str, work: impl FnOnce() -> Option<T>) -> Option<T> {
-    match panic::catch_unwind(AssertUnwindSafe(work)) {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let place = PLACE.take();
-            assert!(!place.contains("int8"), "{what}: {place}");
-            None
-        }
+    if let Ok(outcome) = panic::catch_unwind(AssertUnwindSafe(work)) {
+        return outcome;
     }
+    let place = PLACE.take();
+    assert!(!place.contains("int8"), "{what}: {place}");
+    None
 }
 
 fn typed(case: &Case, proto: &ModelProto) -> Option<TypedModel> {

@@ -149,6 +149,7 @@ impl Conv {
     }
 
     /// The definition, for comparisons.
+    #[cfg(test)]
     pub(super) fn plain(self) -> Self {
         Self { version: Dense::Plain, ..self }
     }

@@ -52,6 +52,7 @@ impl Depthwise {
     }
 
     /// The definition, for comparisons.
+    #[cfg(test)]
     pub(super) fn plain(self) -> Self {
         Self { version: Channelwise::Plain, ..self }
     }

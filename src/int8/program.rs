@@ -15,6 +15,8 @@ pub(super) use operation::{
     Convolution, Operand, Operation, Pair, Picture, Place, Rounded, Target, Unit, Walk, Weights, Wire, Work,
 };
 pub(super) use rearrange::Loop;
+#[cfg(test)]
+pub(super) use rearrange::Rearrange;
 
 /// Bytes that all buffers of one program may have together.
 pub(super) const MAX_ARENA: usize = 256 << 20;

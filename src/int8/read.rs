@@ -77,6 +77,8 @@ pub(super) struct Reader<'m> {
     reasons: HashMap<usize, Reason>,
     /// Of all nodes for which there is no other.
     refused: Reason,
+    /// Whether `tract` itself read the quantisations.
+    foreign: bool,
 }
 
 impl<'m> Reader<'m> {
@@ -124,6 +126,7 @@ impl<'m> Reader<'m> {
             makers: Vec::new(),
             reasons: HashMap::new(),
             refused: reason.to_owned(),
+            foreign: model.nodes().iter().any(|node| node.op.name() == "DequantizeLinearF32"),
         })
     }
 
@@ -150,6 +153,7 @@ impl<'m> Reader<'m> {
         match self.values.get(&OutletId::new(node.id, 0)) {
             Some(Value::Pending(_)) => "its result is not quantised".to_owned(),
             _ if node.inputs.iter().all(known) => "no rule for it on bytes".to_owned(),
+            _ if self.foreign => "the model was read without int8::onnx(): its weights are floats".to_owned(),
             _ => "its input is not quantised".to_owned(),
         }
     }

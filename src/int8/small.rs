@@ -9,7 +9,6 @@
 #![expect(clippy::inline_always, reason = "only what is inlined is compiled for the wider registers")]
 
 mod add;
-mod concat;
 mod edges;
 mod max_pool;
 mod mean_pool;
@@ -19,20 +18,17 @@ mod resize;
 mod table;
 #[cfg(test)]
 mod testing;
-mod transpose;
 
 use super::arch::{LookUp, Wide, Work};
 use super::tensor::{Layout, Quantisation};
 
 pub(super) use add::Add;
-pub(super) use concat::Concat;
 pub(super) use edges::{Dequantise, Order, Quantise, fill_margin, load, load_signed, store, store_signed};
 pub(super) use max_pool::MaxPool;
 pub(super) use mean_pool::MeanPool;
 pub(super) use mul::Mul;
 pub(super) use resize::{Coordinates, Nearest, Resize, Sizes};
 pub(super) use table::Table;
-pub(super) use transpose::{FlattenNchw, UnflattenNchw};
 
 /// What an operator's numbers become: bytes, after the activation that follows it.
 #[derive(Clone, Copy, Debug, PartialEq)]

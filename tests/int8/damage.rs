@@ -34,7 +34,11 @@ pub(crate) fn damage(model: &mut ModelProto, random: &mut Random) {
     }
 }
 
-fn tensor<'g>(graph: &'g mut GraphProto, random: &mut Random, suits: impl Fn(&TensorProto) -> bool) -> Option<&'g mut TensorProto> {
+fn tensor<'g>(
+    graph: &'g mut GraphProto,
+    random: &mut Random,
+    suits: impl Fn(&TensorProto) -> bool,
+) -> Option<&'g mut TensorProto> {
     let mut found: Vec<&mut TensorProto> = graph.initializer.iter_mut().filter(|tensor| suits(tensor)).collect();
     let at = random.below(found.len());
     (at < found.len()).then(|| found.swap_remove(at))
@@ -110,7 +114,12 @@ fn shape(graph: &mut GraphProto, random: &mut Random) {
 
 /// An input that is some other tensor of the graph.
 fn rewire(graph: &mut GraphProto, random: &mut Random) {
-    let names: Vec<String> = graph.node.iter().flat_map(|node| node.output.clone()).chain(graph.initializer.iter().map(|tensor| tensor.name.clone())).collect();
+    let names: Vec<String> = graph
+        .node
+        .iter()
+        .flat_map(|node| node.output.clone())
+        .chain(graph.initializer.iter().map(|tensor| tensor.name.clone()))
+        .collect();
     let name = names[random.below(names.len())].clone();
     let node = node(graph, random);
     if !node.input.is_empty() {
@@ -131,13 +140,14 @@ fn drop_input(graph: &mut GraphProto, random: &mut Random) {
 /// Another axis, or none.
 fn axis(graph: &mut GraphProto, random: &mut Random) {
     let value = random.of(&[-5, -1, 0, 1, 2, 9, i64::MAX, i64::MIN]);
-    let quantising = |node: &&mut NodeProto| node.op_type.contains("quantizeLinear") || node.op_type.contains("QuantizeLinear");
+    let quantising =
+        |node: &&mut NodeProto| node.op_type.contains("quantizeLinear") || node.op_type.contains("QuantizeLinear");
     let mut nodes: Vec<_> = graph.node.iter_mut().filter(quantising).collect();
     let at = random.below(nodes.len());
     if let Some(node) = nodes.get_mut(at) {
         match node.attribute.first_mut() {
             Some(attribute) => attribute.i = value,
-            None => node.op_type = "DequantizeLinear".to_owned(),
+            None => "DequantizeLinear".clone_into(&mut node.op_type),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(in crate::int8) struct Loop {
 
 /// `y[to] = x[from]` over nested loops, the innermost last.
 #[derive(Clone, Debug)]
-pub(super) struct Rearrange {
+pub(in crate::int8) struct Rearrange {
     from: usize,
     to: usize,
     loops: Vec<Loop>,
@@ -20,7 +20,7 @@ pub(super) struct Rearrange {
 
 impl Rearrange {
     /// Reads from byte `from` of a source without gaps, writes from byte `to` on.
-    pub(super) fn new(from: usize, to: usize, loops: &[Loop]) -> Self {
+    pub(in crate::int8) fn new(from: usize, to: usize, loops: &[Loop]) -> Self {
         let mut loops: Vec<Loop> = loops.iter().filter(|each| each.length != 1).copied().collect();
         // Writes go forward; neighbours that walk both sides as one run are one loop.
         loops.sort_by_key(|each| std::cmp::Reverse(each.to));
@@ -36,8 +36,8 @@ impl Rearrange {
         Self { from, to, loops: joined }
     }
 
-    /// A source in row-major order `shape`, over which `strides` says where each axis goes.
-    pub(super) fn run(&self, x: &[u8], y: &mut [u8]) {
+    /// Writes only where the loops go.
+    pub(in crate::int8) fn run(&self, x: &[u8], y: &mut [u8]) {
         nest(x, self.from, y, self.to, &self.loops);
     }
 }

@@ -83,12 +83,11 @@ impl Reader<'_> {
         };
         let time = self.times[node.id];
         let shape = self.shape(OutletId::new(node.id, 0))?;
-        if view_a.over(0) == view_b.over(0) && self.pictures[view_a.base].sizes() == self.pictures[view_b.base].sizes()
-        {
-            if let (Some(a), Some(b)) = (self.whole(&view_a, scale_a), self.whole(&view_b, scale_b)) {
-                let to = Shape { sizes: self.pictures[a.picture].sizes(), view: view_a.over(0) };
-                return Ok(Some(Unrounded::Pair { pair, a, b, to }.into()));
-            }
+        let alike = view_a.over(0) == view_b.over(0)
+            && self.pictures[view_a.base].sizes() == self.pictures[view_b.base].sizes();
+        if alike && let (Some(a), Some(b)) = (self.whole(&view_a, scale_a), self.whole(&view_b, scale_b)) {
+            let to = Shape { sizes: self.pictures[a.picture].sizes(), view: view_a.over(0) };
+            return Ok(Some(Unrounded::Pair { pair, a, b, to }.into()));
         }
         if let (Some(a), Some(b)) = (self.picture(&view_a, scale_a, time), self.picture(&view_b, scale_b, time)) {
             let [_, channels, height, width] = *shape else {

@@ -170,3 +170,121 @@ fn simplified(factors: Vec<Factor>) -> Vec<Factor> {
     }
     joined
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::int8::program::Rearrange;
+
+    /// A row-major array of the bytes that a view names.
+    #[derive(Clone, Debug)]
+    struct Array {
+        shape: Vec<usize>,
+        values: Vec<u8>,
+    }
+
+    impl Array {
+        /// Each value of an array of `shape` by its index.
+        fn filled(shape: &[usize], value: impl Fn(&[usize]) -> u8) -> Self {
+            let values = (0..shape.iter().product::<usize>()).map(|mut at| {
+                let mut index = vec![0; shape.len()];
+                for (place, side) in index.iter_mut().zip(shape).rev() {
+                    *place = at % side;
+                    at /= side;
+                }
+                value(&index)
+            });
+            Self { values: values.collect(), shape: shape.to_vec() }
+        }
+
+        fn at(&self, index: &[usize]) -> u8 {
+            self.values[index.iter().zip(&self.shape).fold(0, |at, (place, side)| at * side + place)]
+        }
+
+        fn moved(&self, from: usize, to: usize) -> Self {
+            let mut shape = self.shape.clone();
+            let side = shape.remove(from);
+            shape.insert(to, side);
+            Self::filled(&shape, |index| {
+                let mut index = index.to_vec();
+                let place = index.remove(to);
+                index.insert(from, place);
+                self.at(&index)
+            })
+        }
+
+        fn sliced(&self, axis: usize, start: usize, length: usize) -> Self {
+            let mut shape = self.shape.clone();
+            shape[axis] = length;
+            Self::filled(&shape, |index| {
+                let mut index = index.to_vec();
+                index[axis] += start;
+                self.at(&index)
+            })
+        }
+    }
+
+    /// The bytes in the order of the view's axes.
+    fn read(view: &View, bytes: &[u8]) -> Vec<u8> {
+        let shape = view.shape();
+        let mut stride = shape.iter().product::<usize>();
+        let strides: Vec<usize> = (shape.iter())
+            .map(|side| {
+                stride /= side;
+                stride
+            })
+            .collect();
+        let loops: Vec<Loop> = view.loops(&strides).into_iter().map(|(_, each)| each).collect();
+        let mut found = vec![0; view.len()];
+        Rearrange::new(view.offset, 0, &loops).run(bytes, &mut found);
+        found
+    }
+
+    proptest! {
+        /// A picture, then a few operators: the view names the bytes that the operators would have moved.
+        #[test]
+        fn a_view_is_what_moving_would_give(
+            sizes in prop::array::uniform3(1_usize..5),
+            steps in prop::collection::vec((0_usize..3, 0_usize..8, 0_usize..8, 0_usize..8), 0..6),
+        ) {
+            let [height, width, channels] = sizes;
+            let bytes: Vec<u8> = (0..height * width * channels).map(|at| at as u8).collect();
+            let mut view = View::picture(0, sizes);
+            let mut array = Array::filled(&[1, channels, height, width], |index| {
+                bytes[(index[2] * width + index[3]) * channels + index[1]]
+            });
+            for (what, a, b, c) in steps {
+                let rank = array.shape.len();
+                let (changed, expected) = match what {
+                    0 => (view.moved(a % rank, b % rank), array.moved(a % rank, b % rank)),
+                    1 => {
+                        let axis = a % rank;
+                        let start = b % array.shape[axis];
+                        let length = 1 + c % (array.shape[axis] - start);
+                        (view.sliced(axis, start, length), array.sliced(axis, start, length))
+                    }
+                    _ => {
+                        // Joins two axes, or cuts one by a divisor.
+                        let mut shape = array.shape.clone();
+                        let axis = a % rank;
+                        if b % 2 == 0 && axis + 1 < rank {
+                            shape[axis] *= shape.remove(axis + 1);
+                        } else if let Some(part) = (2..=shape[axis]).find(|part| shape[axis].is_multiple_of(*part)) {
+                            shape[axis] /= part;
+                            shape.insert(axis, part);
+                        }
+                        (view.reshaped(&shape), Array { shape, values: array.values.clone() })
+                    }
+                };
+                // What no walk can do is none, never something else.
+                if let Some(changed) = changed {
+                    (view, array) = (changed, expected);
+                    prop_assert_eq!(view.shape(), array.shape.clone());
+                    prop_assert_eq!(read(&view, &bytes), array.values.clone());
+                }
+            }
+        }
+    }
+}

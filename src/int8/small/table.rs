@@ -1,6 +1,8 @@
 //! Any function of one byte.
 
-use super::{Layout, LookUp, Output, Quantisation, Rounding, Runs, check, pixel, same_shape};
+use super::{Layout, LookUp, Runs, check, pixel, same_shape};
+#[cfg(test)]
+use super::{Output, Quantisation, Rounding};
 
 /// `y = values[x]`: an activation between two quantisations, or a change of quantisation. A table that changes nothing
 /// copies.
@@ -18,6 +20,7 @@ impl Table {
     }
 
     /// The same numbers in other steps: `t = (x - zx) (sx / so)` in `f32`, then rounded as everywhere.
+    #[cfg(test)]
     pub(in crate::int8) fn between(input: Quantisation, output: &Output) -> Self {
         let factor = input.scale / output.quantisation.scale;
         let rounding = Rounding::new(output);
@@ -27,6 +30,7 @@ impl Table {
     }
 
     /// Whether it changes nothing.
+    #[cfg(test)]
     pub(in crate::int8) fn is_identity(&self) -> bool {
         self.identity
     }
@@ -38,11 +42,6 @@ impl Table {
     /// Both pictures have one shape.
     pub(in crate::int8) fn run(&self, x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
         each_run(x, from, y, to, |x, y| self.apply(x, y));
-    }
-
-    /// The table that changes nothing.
-    pub(in crate::int8) fn copy(x: &[u8], from: &Layout, y: &mut [u8], to: &Layout) {
-        each_run(x, from, y, to, |x, y| y.copy_from_slice(x));
     }
 
     /// Slices of one length.
