@@ -9,6 +9,7 @@
 mod activation;
 mod arch;
 mod assignment;
+mod attention;
 mod dot;
 mod linear;
 mod norm;
@@ -16,9 +17,10 @@ mod norm;
 mod reference;
 mod top_k;
 
-pub use activation::{exp, gelu, softmax};
+pub use activation::gelu;
 pub use assignment::Assignment;
-pub use dot::{add_scaled, dot};
+pub use attention::Attention;
+pub use dot::{add_scaled, dot, dots};
 pub use linear::Linear;
 pub use norm::{BatchNorm, l2_normalise, layer_norm, length};
 pub use top_k::top_k;
@@ -26,14 +28,8 @@ pub use top_k::top_k;
 /// Values worked on side by side: two AVX, four NEON or four SSE registers.
 const LANES: usize = 16;
 
-/// `a * b + c`, in one rounding where the target has the instruction and in two where it would be a call.
-#[inline]
-fn mul_add(a: f32, b: f32, c: f32) -> f32 {
-    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) { a.mul_add(b, c) } else { a * b + c }
-}
-
 /// The sum of the lanes, pairwise.
-#[inline]
+#[inline(always)]
 fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {

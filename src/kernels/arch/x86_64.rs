@@ -5,23 +5,23 @@
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_madd_epi16,
     _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16,
+    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16,
     _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
-    _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_load_ps, _mm512_load_si512,
+    _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512,
     _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
 };
 
-use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+use super::{BLOCK, FloatTile, Fused, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work};
 
 /// Every 64-bit x86 has SSE2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Sse2;
 
-/// Proof that the processor has AVX2.
+/// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx2(());
 
-/// Proof that the processor has AVX-512.
+/// Proof that the processor has AVX-512, and AVX2 and FMA with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx512(());
 
@@ -31,13 +31,40 @@ pub(in super::super) struct Avx512Vnni(());
 
 impl Avx2 {
     pub(in super::super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// The work, compiled for this processor.
+    #[inline]
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn compiled<W: Work>(work: W) -> W::Output {
+            work.run::<Fused>()
+        }
+        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
+        unsafe { compiled(work) }
     }
 }
 
 impl Avx512 {
     pub(in super::super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let narrower = Avx2::detect().is_some();
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        (narrower && all).then_some(Self(()))
+    }
+
+    /// The work, compiled for this processor.
+    #[inline]
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn compiled<W: Work>(work: W) -> W::Output {
+            work.run::<Fused>()
+        }
+        // SAFETY: `self` exists, so the processor has these instructions.
+        unsafe { compiled(work) }
     }
 }
 
@@ -52,11 +79,11 @@ impl FloatTile for Avx2 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[f32]; ROWS],
+        x: &[Piece<f32>; ROWS],
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
-        // SAFETY: `self` exists, so the processor has AVX2; a build with FMA runs only where there is FMA.
+        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
         unsafe { float_tile(x, panels, totals) }
     }
 }
@@ -66,7 +93,7 @@ impl FloatTile for Avx512 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[f32]; ROWS],
+        x: &[Piece<f32>; ROWS],
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
@@ -81,11 +108,11 @@ impl Int8Tile for Sse2 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
-        for (x, sums) in x.into_iter().zip(sums) {
+        for (x, sums) in x.iter().zip(sums) {
             for (panel, total) in panels.into_iter().zip(sums) {
                 // SAFETY: the target has SSE2.
                 unsafe { sse2_row(x, panel, total) }
@@ -100,7 +127,7 @@ impl Int8Tile for Avx2 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -115,7 +142,7 @@ impl Int8Tile for Avx512Vnni {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -124,100 +151,59 @@ impl Int8Tile for Avx512Vnni {
     }
 }
 
-/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
-#[cfg(target_feature = "fma")]
-#[inline]
 #[target_feature(enable = "avx2,fma")]
-fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-    std::arch::x86_64::_mm256_fmadd_ps(a, b, c)
-}
-
-/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
-#[cfg(not(target_feature = "fma"))]
-#[inline]
-#[target_feature(enable = "avx2")]
-fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-    _mm256_add_ps(std::arch::x86_64::_mm256_mul_ps(a, b), c)
-}
-
-#[cfg_attr(target_feature = "fma", target_feature(enable = "avx2,fma"))]
-#[cfg_attr(not(target_feature = "fma"), target_feature(enable = "avx2"))]
 fn float_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[f32]; ROWS],
+    x: &[Piece<f32>; ROWS],
     panels: [&[Line<f32>]; PANELS],
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
-    let inputs = panels.first().map_or(0, |panel| panel.len());
-    for long in (0..inputs).step_by(LONG) {
-        let end = inputs.min(long + LONG);
-        let mut middle = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
-        for short in (long..end).step_by(SHORT) {
-            let block = short..end.min(short + SHORT);
-            let x = x.map(|row| &row[block.clone()]);
-            let panels = panels.map(|panel| &panel[block.clone()]);
-            let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
-            for at in 0..block.len() {
-                for panel in 0..PANELS {
-                    let weights = load_floats(&panels[panel][at]);
-                    for row in 0..ROWS {
-                        let value = _mm256_set1_ps(x[row][at]);
-                        for half in 0..2 {
-                            sums[row][panel][half] = multiply_add(value, weights[half], sums[row][panel][half]);
-                        }
+    let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = panels.map(|panel| &panel[..inputs]);
+    for short in (0..inputs).step_by(SHORT) {
+        let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
+        for at in short..inputs.min(short + SHORT) {
+            for panel in 0..PANELS {
+                let weights = load_floats(&panels[panel][at]);
+                for row in 0..ROWS {
+                    let value = _mm256_set1_ps(x[row][at]);
+                    for half in 0..2 {
+                        sums[row][panel][half] = _mm256_fmadd_ps(value, weights[half], sums[row][panel][half]);
                     }
                 }
             }
-            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                *middle = [_mm256_add_ps(middle[0], sums[0]), _mm256_add_ps(middle[1], sums[1])];
-            }
         }
-        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
+        for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
             let before = load_floats(total);
-            store_floats([_mm256_add_ps(before[0], middle[0]), _mm256_add_ps(before[1], middle[1])], total);
+            store_floats([_mm256_add_ps(before[0], sums[0]), _mm256_add_ps(before[1], sums[1])], total);
         }
     }
-}
-
-/// As [`multiply_add`], sixteen at once.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn multiply_add_wide(a: __m512, b: __m512, c: __m512) -> __m512 {
-    #[cfg(target_feature = "fma")]
-    return std::arch::x86_64::_mm512_fmadd_ps(a, b, c);
-    #[cfg(not(target_feature = "fma"))]
-    _mm512_add_ps(std::arch::x86_64::_mm512_mul_ps(a, b), c)
 }
 
 /// [`float_tile`] with a whole line in one register.
 #[target_feature(enable = "avx512f")]
 fn wide_float_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[f32]; ROWS],
+    x: &[Piece<f32>; ROWS],
     panels: [&[Line<f32>]; PANELS],
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
-    let inputs = panels.first().map_or(0, |panel| panel.len());
-    for long in (0..inputs).step_by(LONG) {
-        let end = inputs.min(long + LONG);
-        let mut middle = [[_mm512_setzero_ps(); PANELS]; ROWS];
-        for short in (long..end).step_by(SHORT) {
-            let block = short..end.min(short + SHORT);
-            let x = x.map(|row| &row[block.clone()]);
-            let panels = panels.map(|panel| &panel[block.clone()]);
-            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
-            for at in 0..block.len() {
+    let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = panels.map(|panel| &panel[..inputs]);
+    for short in (0..inputs).step_by(SHORT) {
+        let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+        for at in short..inputs.min(short + SHORT) {
+            let mut weights = [_mm512_setzero_ps(); PANELS];
+            for panel in 0..PANELS {
+                weights[panel] = load_wide(&panels[panel][at]);
+            }
+            for row in 0..ROWS {
+                let value = _mm512_set1_ps(x[row][at]);
                 for panel in 0..PANELS {
-                    let weights = load_wide(&panels[panel][at]);
-                    for row in 0..ROWS {
-                        sums[row][panel] = multiply_add_wide(_mm512_set1_ps(x[row][at]), weights, sums[row][panel]);
-                    }
+                    sums[row][panel] = _mm512_fmadd_ps(value, weights[panel], sums[row][panel]);
                 }
             }
-            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                *middle = _mm512_add_ps(*middle, *sums);
-            }
         }
-        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
-            store_wide(_mm512_add_ps(load_wide(total), *middle), total);
+        for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            store_wide(_mm512_add_ps(load_wide(total), *sums), total);
         }
     }
 }
@@ -252,12 +238,12 @@ fn sse2_row(x: &[Group], panel: &[Line<Group>], total: &mut Line<i32>) {
 /// `sign(x) w` the sum of two products is at most 2 * 128 * 127 = 32512, as no weight is -128.
 #[target_feature(enable = "avx2")]
 fn avx2_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
-    let groups = panels.first().map_or(0, |panel| panel.len());
-    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = panels.map(|panel| &panel[..groups]);
     let ones = _mm256_set1_epi16(1);
     let mut sums = totals.map(|row| row.map(|line| load_integers(&line)));
     for at in 0..groups {
@@ -283,12 +269,12 @@ fn avx2_tile<const ROWS: usize, const PANELS: usize>(
 /// bytes from 0 by their highest bit.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn vnni_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
-    let groups = panels.first().map_or(0, |panel| panel.len());
-    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = panels.map(|panel| &panel[..groups]);
     let mut sums = totals.map(|row| row.map(|line| load_line(&line)));
     for at in 0..groups {
         let mut values = [_mm512_setzero_si512(); ROWS];
