@@ -72,8 +72,9 @@ pub(super) fn softmax<A: Arithmetic>(x: &mut [f32]) {
         *value = exp::<A>(*value - largest);
         sum += *value;
     }
+    let scale = 1.0 / sum;
     for value in x.iter_mut() {
-        *value /= sum;
+        *value *= scale;
     }
 }
 

@@ -28,7 +28,7 @@ use super::LANES;
 pub(super) use plain::{Plain, PlainInt8};
 
 /// Inputs summed on their own before they join the whole: two levels of sums lose less to rounding than one long one.
-const SHORT: usize = 16;
+const SHORT: usize = 64;
 
 /// Inputs (floats, or groups of bytes) of a row that are worked on together; a longer row is taken block after block.
 pub(super) const BLOCK: usize = 256;

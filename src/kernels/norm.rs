@@ -28,7 +28,7 @@ impl Work for LayerNorm<'_> {
             let variance = sum_of(row, |value| (value - mean) * (value - mean)) / count;
             let scale = 1.0 / (variance + self.eps).sqrt();
             for ((value, weight), bias) in row.iter_mut().zip(self.weight).zip(self.bias) {
-                *value = A::mul_add((*value - mean) * scale, *weight, *bias);
+                *value = A::mul_add(*value - mean, scale * *weight, *bias);
             }
         }
     }

@@ -172,7 +172,10 @@ impl Online {
         }
         let len = self.len.max(slot + 1);
         if rows.len() != len * self.width {
-            return Err(refused(format!("{len} rows of {} floats", self.width), format!("{} floats in all", rows.len())));
+            return Err(refused(
+                format!("{len} rows of {} floats", self.width),
+                format!("{} floats in all", rows.len()),
+            ));
         }
         check_row(slot, &rows[slot * self.width..][..self.width])?;
         self.begin();

@@ -5,10 +5,11 @@
 use std::arch::x86_64::{
     __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_madd_epi16,
     _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
-    _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_load_ps, _mm512_load_si512,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
+    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
+    _mm512_load_ps, _mm512_load_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_store_ps, _mm512_store_si512,
 };
 
 use super::{BLOCK, FloatTile, Fused, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work};
@@ -158,7 +159,7 @@ fn float_tile<const ROWS: usize, const PANELS: usize>(
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
     let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
-    let panels = panels.map(|panel| &panel[..inputs]);
+    let panels = cut(panels, inputs);
     for short in (0..inputs).step_by(SHORT) {
         let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
         for at in short..inputs.min(short + SHORT) {
@@ -187,7 +188,7 @@ fn wide_float_tile<const ROWS: usize, const PANELS: usize>(
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
     let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
-    let panels = panels.map(|panel| &panel[..inputs]);
+    let panels = cut(panels, inputs);
     for short in (0..inputs).step_by(SHORT) {
         let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
         for at in short..inputs.min(short + SHORT) {
@@ -243,9 +244,12 @@ fn avx2_tile<const ROWS: usize, const PANELS: usize>(
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
     let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
-    let panels = panels.map(|panel| &panel[..groups]);
+    let panels = cut(panels, groups);
     let ones = _mm256_set1_epi16(1);
-    let mut sums = totals.map(|row| row.map(|line| load_integers(&line)));
+    let mut sums = [[[_mm256_setzero_si256(); 2]; PANELS]; ROWS];
+    for (sums, total) in sums.as_flattened_mut().iter_mut().zip(totals.as_flattened()) {
+        *sums = load_integers(total);
+    }
     for at in 0..groups {
         for panel in 0..PANELS {
             let weights = load_integers(&panels[panel][at]);
@@ -274,23 +278,35 @@ fn vnni_tile<const ROWS: usize, const PANELS: usize>(
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
     let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
-    let panels = panels.map(|panel| &panel[..groups]);
-    let mut sums = totals.map(|row| row.map(|line| load_line(&line)));
+    let panels = cut(panels, groups);
+    let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
+    for (sums, total) in sums.as_flattened_mut().iter_mut().zip(totals.as_flattened()) {
+        *sums = load_line(total);
+    }
     for at in 0..groups {
-        let mut values = [_mm512_setzero_si512(); ROWS];
-        for row in 0..ROWS {
-            values[row] = _mm512_set1_epi32(word(x[row][at]) ^ 0x8080_8080_u32.cast_signed());
-        }
+        let mut weights = [_mm512_setzero_si512(); PANELS];
         for panel in 0..PANELS {
-            let weights = load_line(&panels[panel][at]);
-            for row in 0..ROWS {
-                sums[row][panel] = _mm512_dpbusd_epi32(sums[row][panel], values[row], weights);
+            weights[panel] = load_line(&panels[panel][at]);
+        }
+        for row in 0..ROWS {
+            let value = _mm512_set1_epi32(word(x[row][at]) ^ 0x8080_8080_u32.cast_signed());
+            for panel in 0..PANELS {
+                sums[row][panel] = _mm512_dpbusd_epi32(sums[row][panel], value, weights[panel]);
             }
         }
     }
     for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
         store_line(*sums, total);
     }
+}
+
+/// Panels of one length, which the compiler knows from here on.
+#[inline(always)]
+fn cut<T, const PANELS: usize>(mut panels: [&[T]; PANELS], length: usize) -> [&[T]; PANELS] {
+    for panel in &mut panels {
+        *panel = &panel[..length];
+    }
+    panels
 }
 
 /// The four bytes of a group in one number.

@@ -1,11 +1,10 @@
 //! Weights as they are.
 
+use std::ops::Range;
+
 use super::super::LANES;
 use super::super::arch::{BLOCK, FloatKernel, FloatTile, Line, Piece, Plain, Shape};
-use super::tiles::{FEW, MANY, Tiles, block, lines, pieces, run, write};
-
-/// Widest row: there is room for one.
-const MAX_INPUTS: usize = MANY * BLOCK;
+use super::tiles::{FEW, MANY, Tiles, block, lines, pieces, read, run, write};
 
 /// Panels of floats, `[out / 16, in, 16]`.
 #[derive(Clone, Debug)]
@@ -20,7 +19,6 @@ pub(super) struct FloatPanels {
 impl FloatPanels {
     pub(super) fn new(weight: &[f32], bias: &[f32], inputs: usize) -> Self {
         assert_eq!(weight.len(), bias.len() * inputs, "linear: weight is not [out, in]");
-        assert!(inputs <= MAX_INPUTS, "linear: {inputs} inputs, at most {MAX_INPUTS}");
         let outputs = bias.len();
         let mut panels = vec![Line([0.0; LANES]); outputs.div_ceil(LANES) * inputs];
         for (output, row) in weight.chunks_exact(inputs.max(1)).enumerate() {
@@ -60,9 +58,14 @@ impl FloatPanels {
     }
 
     fn apply_in<const ROOM: usize>(&self, tiles: impl FloatTile, x: &[f32], y: &mut [f32]) {
-        let (rows, panels, most) = (x.len() / self.inputs, self.bias.len(), ROOM / self.inputs.div_ceil(BLOCK));
-        let pieces = [[0.0; BLOCK + LANES]; ROOM];
-        run(&mut Product { weights: self, tiles, x, y, pieces, row: 0 }, rows, panels, self.inputs, most);
+        let (rows, panels, pieces) = (x.len() / self.inputs, self.bias.len(), [[0.0; BLOCK + LANES]; ROOM]);
+        let mut product = Product { weights: self, tiles, x, y, inputs: 0..0, pieces, row: 0 };
+        // Rows wider than there is room for: part after part, `y` carries the sums.
+        for first in (0..self.inputs).step_by(ROOM * BLOCK) {
+            product.inputs = first..self.inputs.min(first + ROOM * BLOCK);
+            let inputs = product.inputs.len();
+            run(&mut product, rows, panels, inputs, ROOM / inputs.div_ceil(BLOCK));
+        }
     }
 }
 
@@ -71,6 +74,8 @@ struct Product<'a, T, const ROOM: usize> {
     tiles: T,
     x: &'a [f32],
     y: &'a mut [f32],
+    /// What is worked on now.
+    inputs: Range<usize>,
     /// The rows of the tile, `[blocks, rows]`: on the stack, nothing is allocated.
     pieces: [Piece<f32>; ROOM],
     /// The first of them.
@@ -84,7 +89,7 @@ impl<T: FloatTile, const ROOM: usize> Tiles for Product<'_, T, ROOM> {
         self.row = row;
         let inputs = self.weights.inputs;
         for (at, x) in self.x[row * inputs..].chunks_exact(inputs).take(height).enumerate() {
-            for (block, piece) in x.chunks(BLOCK).zip(pieces(&mut self.pieces, at, height)) {
+            for (block, piece) in x[self.inputs.clone()].chunks(BLOCK).zip(pieces(&mut self.pieces, at, height)) {
                 piece[..block.len()].copy_from_slice(block);
             }
         }
@@ -92,10 +97,20 @@ impl<T: FloatTile, const ROOM: usize> Tiles for Product<'_, T, ROOM> {
 
     fn tile<const ROWS: usize, const PANELS: usize>(&mut self, panel: usize) {
         let FloatPanels { inputs, outputs, panels, bias, .. } = self.weights;
-        let weights: [&[Line<f32>]; PANELS] = std::array::from_fn(|at| &panels[(panel + at) * inputs..][..*inputs]);
-        let mut totals = [std::array::from_fn(|at| bias[panel + at]); ROWS];
-        for (number, x) in self.pieces.as_chunks::<ROWS>().0.iter().take(inputs.div_ceil(BLOCK)).enumerate() {
-            self.tiles.tile(x, weights.map(|panel| block(panel, number)), &mut totals);
+        let mut weights: [&[Line<f32>]; PANELS] = [&[]; PANELS];
+        let mut totals = [[Line([0.0; LANES]); PANELS]; ROWS];
+        for at in 0..PANELS {
+            weights[at] = &panels[(panel + at) * inputs..][self.inputs.clone()];
+            for (row, totals) in totals.iter_mut().enumerate() {
+                totals[at] = bias[panel + at];
+                if self.inputs.start > 0 {
+                    read(&mut totals[at], self.y, self.row + row, panel + at, *outputs);
+                }
+            }
+        }
+        let blocks = self.inputs.len().div_ceil(BLOCK);
+        for (number, x) in self.pieces.as_chunks::<ROWS>().0.iter().take(blocks).enumerate() {
+            self.tiles.tile(x, block(weights, number), &mut totals);
         }
         for (at_row, totals) in totals.iter().enumerate() {
             for (at_panel, total) in totals.iter().enumerate() {

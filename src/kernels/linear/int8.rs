@@ -1,8 +1,10 @@
 //! Weights and rows as bytes.
 
 use super::super::LANES;
-use super::super::arch::{Arithmetic, BLOCK, FILLED, Group, Int8Kernel, Int8Tile, Line, Piece, PlainInt8, Shape, Sums, Work};
 use super::super::arch::run as compiled;
+use super::super::arch::{
+    Arithmetic, BLOCK, FILLED, Group, Int8Kernel, Int8Tile, Line, Piece, PlainInt8, Shape, Sums, Work,
+};
 use super::quantise::{quantise, quantise_weights};
 use super::tiles::{FEW, MANY, Tiles, block, lines, pieces, run, write};
 
@@ -125,11 +127,18 @@ impl<T: Int8Tile, const ROOM: usize> Tiles for Product<'_, T, ROOM> {
 
     fn tile<const ROWS: usize, const PANELS: usize>(&mut self, panel: usize) {
         let Int8Panels { outputs, groups, panels, scales, weight_sums, bias, .. } = self.weights;
-        let weights: [&[Line<Group>]; PANELS] = std::array::from_fn(|at| &panels[(panel + at) * groups..][..*groups]);
-        let start = |at: usize| Line(weight_sums[panel + at].0.map(|sum| -T::OFFSET * sum));
-        let mut sums = [std::array::from_fn(start); ROWS];
+        let mut weights: [&[Line<Group>]; PANELS] = [&[]; PANELS];
+        let mut sums = [[Line([0; LANES]); PANELS]; ROWS];
+        for at in 0..PANELS {
+            weights[at] = &panels[(panel + at) * groups..][..*groups];
+            for sums in &mut sums {
+                for lane in 0..LANES {
+                    sums[at].0[lane] = -T::OFFSET * weight_sums[panel + at].0[lane];
+                }
+            }
+        }
         for (number, x) in self.pieces.as_chunks::<ROWS>().0.iter().take(groups.div_ceil(BLOCK)).enumerate() {
-            self.tiles.tile(x, weights.map(|panel| block(panel, number)), &mut sums);
+            self.tiles.tile(x, block(weights, number), &mut sums);
         }
         let (scales, bias) = (&scales[panel..][..PANELS], &bias[panel..][..PANELS]);
         let mut floats = [[Line([0.0; LANES]); PANELS]; ROWS];

@@ -90,18 +90,18 @@ fn tiles<T: Tiles, const ROWS: usize, const PANELS: usize>(work: &mut T, panels:
 }
 
 /// Cuts a row into blocks and hands out the piece for each: those of one tile's `height` rows lie side by side.
-pub(super) fn pieces<T>(
-    pieces: &mut [Piece<T>],
-    at: usize,
-    height: usize,
-) -> impl Iterator<Item = &mut Piece<T>> {
+pub(super) fn pieces<T>(pieces: &mut [Piece<T>], at: usize, height: usize) -> impl Iterator<Item = &mut Piece<T>> {
     pieces.iter_mut().skip(at).step_by(height)
 }
 
-/// Block `number` of a panel.
-pub(super) fn block<T>(panel: &[Line<T>], number: usize) -> &[Line<T>] {
-    let rest = &panel[number * BLOCK..];
-    &rest[..rest.len().min(BLOCK)]
+/// Block `number` of panels of one length.
+#[inline]
+pub(super) fn block<T, const PANELS: usize>(mut panels: [&[Line<T>]; PANELS], number: usize) -> [&[Line<T>]; PANELS] {
+    for panel in &mut panels {
+        let rest = &panel[number * BLOCK..];
+        *panel = &rest[..rest.len().min(BLOCK)];
+    }
+    panels
 }
 
 /// `values [out]` in lines of 16, filled up with zeros.
@@ -116,6 +116,16 @@ pub(super) fn lines<T: Copy + Default>(values: &[T]) -> Vec<Line<T>> {
 /// Writes a line to panel `panel` of row `row` of `y [rows, out]`, as far as there are outputs.
 pub(super) fn write(line: &Line<f32>, y: &mut [f32], row: usize, panel: usize, outputs: usize) {
     let first = panel * LANES;
+    let places = &mut y[row * outputs + first..(row + 1) * outputs];
+    match places.first_chunk_mut() {
+        Some(whole) => *whole = line.0,
+        None => places.copy_from_slice(&line.0[..places.len()]),
+    }
+}
+
+/// Reads what [`write`] wrote.
+pub(super) fn read(line: &mut Line<f32>, y: &[f32], row: usize, panel: usize, outputs: usize) {
+    let first = panel * LANES;
     let count = LANES.min(outputs - first);
-    y[row * outputs + first..][..count].copy_from_slice(&line.0[..count]);
+    line.0[..count].copy_from_slice(&y[row * outputs + first..][..count]);
 }
