@@ -1,10 +1,20 @@
 //! Arithmetic only: slices in, slices out, no word of the model.
 //!
-//! Every kernel is a safe loop over fixed lanes that the compiler turns into vector instructions; the
-//! board's `target-cpu` decides which. Only the one that costs, [`Linear`], has hand-written versions beside it (`arch`),
-//! which give the same bits. The order of additions is part of each kernel, so a result depends
+//! Every kernel is a safe loop over fixed lanes that the compiler turns into vector instructions, once for each kind of
+//! processor; which of them runs, and whether `a * b + c` is rounded once or twice, is found out when the program starts
+//! (`arch`). Only the one that costs, [`Linear`], has hand-written versions beside it, which give the same bits.
+//! The order of additions is part of each kernel, so a result depends
 //! neither on how many rows are worked on together nor on the time of day. Each kernel has a plain `f64`
 //! twin in its tests.
+
+#![allow(
+    clippy::inline_always,
+    reason = "a loop is compiled for a processor only where it is inlined: see `arch::Work`"
+)]
+#![allow(
+    clippy::needless_range_loop,
+    reason = "loops over lanes become vector instructions only in their simplest form"
+)]
 
 mod activation;
 mod arch;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nformer_edge::Error;
 use nformer_edge::backbone::Embedding;
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
-use nformer_edge::nformer::{Landmarks, NFormer, Online, Weights};
+use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights};
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
@@ -343,6 +343,21 @@ fn the_memory_is_linear_in_the_rows() {
         assert!(large.scratch < 8 * small.scratch);
         assert_eq!(small.weights, large.weights);
         assert_eq!(small.weights, NFormer::new(weights(shape, 1), 1).unwrap().bytes().weights);
+    }
+}
+
+/// Weights, what is kept of the rows, and the buffer that lends them: prints the parts.
+#[test]
+fn four_layers_in_bytes_take_less_than_five_megabytes() {
+    let buffer = NeighborBuffer::<256>::new(256, EvictionPolicy::Redundant).unwrap().bytes();
+    for (layers, precision, most) in
+        [(1, Precision::F32, 3_600_000), (1, Precision::Int8, 1_700_000), (4, Precision::Int8, 5_000_000)]
+    {
+        let shape = Shape { width: 256, heads: 2, layers, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
+        let bytes = Online::new(weights(shape, 1).with_precision(precision), 256, 5).unwrap().bytes();
+        let sum = bytes.weights + bytes.scratch + buffer;
+        println!("{layers} layers, {precision:?}: {bytes:?}, buffer {buffer}, sum {sum}");
+        assert!(sum < most, "{layers} layers, {precision:?}: {sum}");
     }
 }
 

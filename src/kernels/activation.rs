@@ -80,10 +80,25 @@ pub(super) fn softmax<A: Arithmetic>(x: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arch::{Fused, Separate};
+    use super::super::arch::{Fused, Separate, each_version};
     use super::super::reference::{self, values};
     use super::*;
     use proptest::prelude::*;
+
+    /// GELU and softmax of a copy, as bits.
+    struct Copied<'a>(&'a [f32]);
+
+    impl Work for Copied<'_> {
+        type Output = [Vec<u32>; 2];
+
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) -> Self::Output {
+            let mut copies = [self.0.to_vec(), self.0.to_vec()];
+            Gelu(&mut copies[0]).run::<A>();
+            softmax::<A>(&mut copies[1]);
+            copies.map(|copy| copy.iter().map(|value| value.to_bits()).collect())
+        }
+    }
 
     proptest! {
         #[test]
@@ -102,6 +117,12 @@ mod tests {
             for (found, x) in found.iter().zip(&x) {
                 prop_assert!((f64::from(*found) - reference::gelu(*x)).abs() <= 1e-6 * f64::from(x.abs().max(1.0)));
             }
+        }
+
+        #[test]
+        fn every_version_gives_the_same_bits(x in values(1..=2 * LANES + 1, 12.0)) {
+            let results = each_version(|| Copied(&x));
+            prop_assert!(results.iter().all(|result| *result == results[0]));
         }
 
         /// Tolerance: scores up to 200 are themselves exact to 1e-5 only after the subtraction.

@@ -23,7 +23,7 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 use std::sync::OnceLock;
 
-use super::LANES;
+use super::{LANES, add_lanes};
 
 pub(super) use plain::{Plain, PlainInt8};
 
@@ -63,18 +63,59 @@ pub(super) enum Shape {
     Large,
 }
 
-/// How `a * b + c` is rounded.
+/// How `a * b + c` is rounded, and what holds [`LANES`] sums side by side.
 pub(super) trait Arithmetic {
+    type Lanes: Copy;
+
     fn mul_add(a: f32, b: f32, c: f32) -> f32;
+
+    fn zeros() -> Self::Lanes;
+
+    /// `sums[i] + a[i] * b[i]`, rounded as [`Arithmetic::mul_add`].
+    fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], sums: Self::Lanes) -> Self::Lanes;
+
+    /// The sum of the lanes: the upper half is added to the lower one until one is left.
+    fn sum(lanes: Self::Lanes) -> f32;
 }
 
 /// In one rounding: for processors that have the instruction.
+#[cfg_attr(
+    all(target_arch = "x86_64", not(target_feature = "fma"), not(test)),
+    allow(dead_code, reason = "the definition of what the processor's own lanes do here")
+)]
 pub(super) struct Fused;
 
 /// In two roundings: for the others, where one would be a call of a function.
 pub(super) struct Separate;
 
+/// Lanes as an array, for both roundings.
+macro_rules! plain_lanes {
+    () => {
+        type Lanes = [f32; LANES];
+
+        #[inline(always)]
+        fn zeros() -> Self::Lanes {
+            [0.0; LANES]
+        }
+
+        #[inline(always)]
+        fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], mut sums: Self::Lanes) -> Self::Lanes {
+            for lane in 0..LANES {
+                sums[lane] = Self::mul_add(a[lane], b[lane], sums[lane]);
+            }
+            sums
+        }
+
+        #[inline(always)]
+        fn sum(lanes: Self::Lanes) -> f32 {
+            add_lanes(lanes)
+        }
+    };
+}
+
 impl Arithmetic for Fused {
+    plain_lanes!();
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
@@ -82,6 +123,8 @@ impl Arithmetic for Fused {
 }
 
 impl Arithmetic for Separate {
+    plain_lanes!();
+
     #[inline(always)]
     fn mul_add(a: f32, b: f32, c: f32) -> f32 {
         a * b + c
@@ -112,6 +155,19 @@ pub(super) fn run<W: Work>(work: W) -> W::Output {
         FloatKernel::Avx512(proof) => return proof.run(work),
     }
     work.run::<Baseline>()
+}
+
+/// The work as every kind of processor that this one is does it, and first as the definition with fused arithmetic does.
+#[cfg(test)]
+pub(super) fn each_version<W: Work>(mut work: impl FnMut() -> W) -> Vec<W::Output> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there is one version only"))]
+    let mut outputs = vec![work().run::<Fused>()];
+    #[cfg(target_arch = "x86_64")]
+    {
+        outputs.extend(x86_64::Avx2::detect().map(|proof| proof.run(work())));
+        outputs.extend(x86_64::Avx512::detect().map(|proof| proof.run(work())));
+    }
+    outputs
 }
 
 /// A tile of floats.

@@ -1,7 +1,7 @@
 //! Inner products and scaled addition.
 
+use super::LANES;
 use super::arch::{Arithmetic, Work, run};
-use super::{LANES, add_lanes};
 
 /// Inner product `sum_i a[i] * b[i]` of two slices of one length; 0 where they are empty.
 ///
@@ -70,22 +70,22 @@ impl Work for Dots<'_> {
 
 /// A few rows with all of `right`, two at a time: enough sums side by side to hide the latency of an addition.
 #[inline(always)]
-fn against_all<A: Arithmetic, const ROWS: usize>(left: [&[f32]; ROWS], right: &[f32], scores: [&mut [f32]; ROWS]) {
+fn against_all<A: Arithmetic, const ROWS: usize>(left: [&[f32]; ROWS], right: &[f32], mut scores: [&mut [f32]; ROWS]) {
     let width = left.first().map_or(1, |row| row.len());
     let mut pairs = right.chunks_exact(2 * width);
     let mut at = 0;
     for pair in pairs.by_ref() {
         let (first, second) = pair.split_at(width);
         let sums = tile::<A, ROWS, 2>(left, [first, second]);
-        for row in 0..ROWS {
-            scores[row][at..at + 2].copy_from_slice(&sums[row]);
+        for (scores, sums) in scores.iter_mut().zip(&sums) {
+            scores[at..at + 2].copy_from_slice(sums);
         }
         at += 2;
     }
     if !pairs.remainder().is_empty() {
         let sums = tile::<A, ROWS, 1>(left, [pairs.remainder()]);
-        for row in 0..ROWS {
-            scores[row][at] = sums[row][0];
+        for (scores, [sum]) in scores.into_iter().zip(sums) {
+            scores[at] = sum;
         }
     }
 }
@@ -97,20 +97,13 @@ fn tile<A: Arithmetic, const LEFT: usize, const RIGHT: usize>(
     right: [&[f32]; RIGHT],
 ) -> [[f32; RIGHT]; LEFT] {
     let width = left.first().map_or(0, |row| row.len());
-    let (left, right) = (left.map(|row| &row[..width]), right.map(|row| &row[..width]));
-    let mut sums = [[[0.0; LANES]; RIGHT]; LEFT];
-    let blocks = width / LANES;
-    for block in 0..blocks {
-        let mut b = [[0.0; LANES]; RIGHT];
-        for at in 0..RIGHT {
-            b[at] = right[at].as_chunks::<LANES>().0[block];
-        }
+    let (left, right) = (cut(left, width), cut(right, width));
+    let (left_blocks, right_blocks) = (blocks(left), blocks(right));
+    let mut sums = [[A::zeros(); RIGHT]; LEFT];
+    for block in 0..width / LANES {
         for row in 0..LEFT {
-            let a = left[row].as_chunks::<LANES>().0[block];
             for at in 0..RIGHT {
-                for lane in 0..LANES {
-                    sums[row][at][lane] = A::mul_add(a[lane], b[at][lane], sums[row][at][lane]);
-                }
+                sums[row][at] = A::mul_add_lanes(&left_blocks[row][block], &right_blocks[at][block], sums[row][at]);
             }
         }
     }
@@ -118,13 +111,32 @@ fn tile<A: Arithmetic, const LEFT: usize, const RIGHT: usize>(
     for row in 0..LEFT {
         for at in 0..RIGHT {
             let mut rest = 0.0;
-            for place in blocks * LANES..width {
+            for place in width / LANES * LANES..width {
                 rest = A::mul_add(left[row][place], right[at][place], rest);
             }
-            products[row][at] = add_lanes(sums[row][at]) + rest;
+            products[row][at] = A::sum(sums[row][at]) + rest;
         }
     }
     products
+}
+
+/// Rows of one length, which the compiler knows from here on.
+#[inline(always)]
+fn cut<const ROWS: usize>(mut rows: [&[f32]; ROWS], width: usize) -> [&[f32]; ROWS] {
+    for row in &mut rows {
+        *row = &row[..width];
+    }
+    rows
+}
+
+/// Whole blocks of some rows of one length.
+#[inline(always)]
+fn blocks<const ROWS: usize>(rows: [&[f32]; ROWS]) -> [&[[f32; LANES]]; ROWS] {
+    let mut blocks: [&[[f32; LANES]]; ROWS] = [&[]; ROWS];
+    for row in 0..ROWS {
+        blocks[row] = rows[row].as_chunks().0;
+    }
+    blocks
 }
 
 struct AddScaled<'a> {

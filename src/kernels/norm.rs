@@ -123,11 +123,32 @@ pub fn l2_normalise(x: &mut [f32]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arch::each_version;
     use super::super::reference::{self, values};
     use super::*;
     use proptest::prelude::*;
 
+    /// Layer norm of a copy, as bits.
+    struct Copied<'a>(&'a [f32]);
+
+    impl Work for Copied<'_> {
+        type Output = Vec<u32>;
+
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) -> Vec<u32> {
+            let mut x = self.0.to_vec();
+            LayerNorm { x: &mut x, weight: self.0, bias: self.0, eps: 1e-5 }.run::<A>();
+            x.iter().map(|value| value.to_bits()).collect()
+        }
+    }
+
     proptest! {
+        #[test]
+        fn every_version_gives_the_same_bits(x in values(1..=5 * LANES + 1, 8.0)) {
+            let results = each_version(|| Copied(&x));
+            prop_assert!(results.iter().all(|result| *result == results[0]));
+        }
+
         /// Tolerance: a normalised value is at most sqrt(33) and exact to a few roundings of the largest value,
         /// which the division by a small deviation enlarges; eps 1e-5 bounds that at 1 / sqrt(1e-5).
         #[test]

@@ -1,10 +1,41 @@
 //! One check of every version, stamped: the same bits as the definition.
 
 use super::super::LANES;
-use super::super::reference::bytes;
-#[cfg(target_arch = "x86_64")]
-use super::super::reference::matrix;
+use super::super::reference::{bytes, matrix};
 use super::*;
+
+/// What kernels are made of: lanes and their sum, and a loop that the compiler turns into vector instructions.
+struct Everything<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Work for Everything<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) -> Vec<u32> {
+        let mut results = Vec::new();
+        let mut lanes = A::zeros();
+        for (a, b) in self.a.as_chunks().0.iter().zip(self.b.as_chunks().0) {
+            lanes = A::mul_add_lanes(a, b, lanes);
+            results.push(A::sum(lanes).to_bits());
+        }
+        for (a, b) in self.a.iter().zip(self.b) {
+            results.push(A::mul_add(*a, *b, 0.1).to_bits());
+        }
+        results
+    }
+}
+
+#[test]
+fn every_version_does_the_same_arithmetic() {
+    let (a, b) = (matrix(1, 400, 3), matrix(1, 400, 4));
+    let results = each_version(|| Everything { a: &a, b: &b });
+    assert!(results.iter().all(|result| *result == results[0]), "{} versions", results.len());
+    // A rounding less shows: two definitions that agreed would test nothing.
+    assert_ne!(Everything { a: &a, b: &b }.run::<Separate>(), results[0]);
+}
 
 /// Rows and panels of a tile, with the definition's sums beside those of `tiles`.
 fn compare_int8<const ROWS: usize, const PANELS: usize, T: Int8Tile>(

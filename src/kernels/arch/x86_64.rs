@@ -3,16 +3,19 @@
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_madd_epi16,
-    _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256,
-    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-    _mm512_load_ps, _mm512_load_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtsi128_si32, _mm_cvtss_f32,
+    _mm_load_si128, _mm_madd_epi16, _mm_movehl_ps, _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32,
+    _mm_shuffle_ps, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_abs_epi8, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256,
+    _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps,
+    _mm512_castps512_ps256, _mm512_dpbusd_epi32, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_load_ps,
+    _mm512_load_si512, _mm512_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
     _mm512_store_ps, _mm512_store_si512,
 };
 
-use super::{BLOCK, FloatTile, Fused, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work};
+use super::super::LANES;
+use super::{Arithmetic, BLOCK, FloatTile, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work};
 
 /// Every 64-bit x86 has SSE2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +39,12 @@ impl Avx2 {
     }
 
     /// The work, compiled for this processor.
+    #[expect(clippy::unused_self, reason = "it is the proof")]
     #[inline]
     pub(super) fn run<W: Work>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx2,fma")]
         fn compiled<W: Work>(work: W) -> W::Output {
-            work.run::<Fused>()
+            work.run::<Narrow>()
         }
         // SAFETY: `self` exists, so the processor has AVX2 and FMA.
         unsafe { compiled(work) }
@@ -58,11 +62,12 @@ impl Avx512 {
     }
 
     /// The work, compiled for this processor.
+    #[expect(clippy::unused_self, reason = "it is the proof")]
     #[inline]
     pub(super) fn run<W: Work>(self, work: W) -> W::Output {
         #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
         fn compiled<W: Work>(work: W) -> W::Output {
-            work.run::<Fused>()
+            work.run::<Wide>()
         }
         // SAFETY: `self` exists, so the processor has these instructions.
         unsafe { compiled(work) }
@@ -73,6 +78,81 @@ impl Avx512Vnni {
     pub(in super::super) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni")).then_some(Self(()))
     }
+}
+
+/// [`Fused`](super::Fused) within [`Avx2::run`].
+struct Narrow;
+
+/// [`Fused`](super::Fused) within [`Avx512::run`].
+struct Wide;
+
+impl Arithmetic for Narrow {
+    type Lanes = [__m256; 2];
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn zeros() -> Self::Lanes {
+        // SAFETY: only within `Avx2::run`, where the processor has AVX2.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+
+    #[inline(always)]
+    fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], sums: Self::Lanes) -> Self::Lanes {
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        // SAFETY: only within `Avx2::run`, where the processor has FMA; sixteen floats are twice eight.
+        unsafe {
+            [
+                _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), sums[0]),
+                _mm256_fmadd_ps(_mm256_loadu_ps(a.add(8)), _mm256_loadu_ps(b.add(8)), sums[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn sum(lanes: Self::Lanes) -> f32 {
+        // SAFETY: only within `Avx2::run`, where the processor has AVX2.
+        unsafe { sum_of_eight(_mm256_add_ps(lanes[0], lanes[1])) }
+    }
+}
+
+impl Arithmetic for Wide {
+    type Lanes = __m512;
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn zeros() -> Self::Lanes {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], sums: Self::Lanes) -> Self::Lanes {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512; a register is sixteen floats.
+        unsafe { _mm512_fmadd_ps(_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr()), sums) }
+    }
+
+    #[inline(always)]
+    fn sum(lanes: Self::Lanes) -> f32 {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512.
+        unsafe { sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes))) }
+    }
+}
+
+/// As [`Arithmetic::sum`], from eight on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_of_eight(lanes: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
 }
 
 impl FloatTile for Avx2 {

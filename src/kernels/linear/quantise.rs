@@ -90,11 +90,34 @@ pub(super) fn quantise_weights(row: &[f32], bytes: &mut [i8]) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::arch::each_version;
     use super::super::super::reference::values;
     use super::*;
     use proptest::prelude::*;
 
+    /// Bytes and scale of a row.
+    struct Copied<'a>(&'a [f32]);
+
+    impl Work for Copied<'_> {
+        type Output = (Vec<Group>, u32);
+
+        #[inline(always)]
+        fn run<A: Arithmetic>(self) -> Self::Output {
+            let mut bytes = vec![[0; 4]; 4 * LANES];
+            let places = bytes.chunks_mut(LANES / 2);
+            let scale = Quantise { row: self.0, places }.run::<A>();
+            (bytes, scale.to_bits())
+        }
+    }
+
     proptest! {
+        /// Over several places too.
+        #[test]
+        fn every_version_gives_the_same_bytes(row in values(1..=5 * LANES + 1, 9.0)) {
+            let results = each_version(|| Copied(&row));
+            prop_assert!(results.iter().all(|result| *result == results[0]));
+        }
+
         /// Half a step away from the value at most, and what rounding adds.
         #[test]
         fn bytes_stand_for_their_values(row in values(1..=2 * LANES + 1, 9.0)) {
