@@ -48,6 +48,8 @@ fn stream(count: usize, width: usize) -> Vec<f32> {
 /// A full buffer that the rows of a stream pass through, oldest out first.
 struct Passing<'a> {
     online: Online,
+    /// What stands in the slots, `[N, D]`.
+    buffer: Vec<f32>,
     rows: &'a [f32],
     next: usize,
 }
@@ -55,7 +57,7 @@ struct Passing<'a> {
 impl<'a> Passing<'a> {
     fn new(rows: &'a [f32], size: usize) -> Self {
         let online = Online::new(weights(), size, TOP_K).expect("the shipped weights");
-        let mut passing = Self { online, rows, next: 0 };
+        let mut passing = Self { online, buffer: Vec::new(), rows, next: 0 };
         for _ in 0..size {
             passing.step(1);
         }
@@ -65,30 +67,29 @@ impl<'a> Passing<'a> {
     /// Stores the next `count` rows and fuses them.
     fn step(&mut self, count: usize) {
         let (size, width) = (self.online.max_rows(), self.online.width());
-        let mut row = [0.0; 4096];
-        let row = &mut row[..width];
         let start = self.next;
         for at in start..start + count {
-            row.copy_from_slice(&self.rows[at * width % self.rows.len()..][..width]);
-            self.online.replace(at % size, Embedding::normalise(row).expect("a unit row")).expect("room");
+            let row = &self.rows[at * width % self.rows.len()..][..width];
+            if at < size {
+                self.buffer.extend_from_slice(row);
+            } else {
+                self.buffer[at % size * width..][..width].copy_from_slice(row);
+            }
+            self.online.replace(at % size, &self.buffer).expect("room");
         }
         self.next += count;
-        self.online.fuse((start..start + count).map(|at| at % size));
+        self.online.fuse(&self.buffer, (start..start + count).map(|at| at % size));
     }
 
     /// Whether every row equals that of a full pass over the buffer as it is.
     fn check(&mut self) {
         let (size, width) = (self.online.max_rows(), self.online.width());
-        let mut held = vec![0.0; size * width];
-        for at in self.next - size..self.next {
-            held[at % size * width..][..width].copy_from_slice(&self.rows[at * width % self.rows.len()..][..width]);
-        }
         let mut nformer = NFormer::new(weights(), size).expect("the shipped weights");
-        let fused = nformer.forward(&held, TOP_K, Landmarks::Agents).expect("a pass");
+        let fused = nformer.forward(&self.buffer, TOP_K, Landmarks::Agents).expect("a pass");
         let mut expected = vec![0.0; width];
         for slot in 0..size {
             fused.final_row(slot, &mut expected).expect("a row");
-            let found = self.online.fused(slot).expect("a row");
+            let found = self.online.fused(&self.buffer, slot).expect("a row");
             let far = expected.iter().zip(found).any(|(one, other)| (one - other).abs() > 1e-4);
             assert!(!far, "row {slot} of {size} differs from the full pass");
         }

@@ -17,6 +17,7 @@
 //! [`NFormer`] fuses all rows anew; [`Online`] keeps what it knows of each row and computes only what a new row changed,
 //! with the same result.
 
+mod fold;
 mod fuse;
 mod fused;
 mod landmark_attention;
@@ -40,7 +41,7 @@ pub use settings::{NFormerSettings, Precision};
 pub use weights::Weights;
 
 use landmark_attention::{LandmarkAttention, Projected};
-use layer::{Block, Layer};
+use layer::{BLOCK, Block, Layer};
 use reciprocal::ReciprocalNeighbors;
 
 /// Most rows of one pass: keeps every size below an overflow, also where addresses have 32 bits.
@@ -77,13 +78,10 @@ pub struct NFormer {
     batch_norm: BatchNorm,
 
     neighbors: ReciprocalNeighbors,
-    /// The rows on their way through the layers, `[rows, D]`.
+    /// Input and output of a layer, `[rows, D]` each; the first layer's input is lent.
     x: Vec<f32>,
-    /// Their attention, `[rows, D]`.
-    z: Vec<f32>,
+    next: Vec<f32>,
     projected: Projected,
-    /// Scores of one row's neighbours.
-    scores: Vec<f32>,
     block: Block,
 }
 
@@ -112,10 +110,9 @@ impl NFormer {
             has_agents,
             batch_norm,
             x: vec![0.0; max_rows * width],
-            z: vec![0.0; max_rows * width],
+            next: vec![0.0; max_rows * width],
             projected: Projected::new(&attentions, max_rows),
-            scores: vec![0.0; neighbors.places()],
-            block: Block::new(&layers, max_rows),
+            block: Block::new(&layers, max_rows, neighbors.places()),
             neighbors,
             layers,
         })
@@ -148,7 +145,7 @@ impl NFormer {
 
     /// Memory in use, from start to end.
     pub fn bytes(&self) -> Bytes {
-        let rows = [&self.x, &self.z, &self.scores].map(|floats| size_of_val(floats.as_slice())).iter().sum::<usize>();
+        let rows = [&self.x, &self.next].map(|floats| size_of_val(floats.as_slice())).iter().sum::<usize>();
         Bytes {
             weights: self.layers.iter().map(Layer::bytes).sum::<usize>() + self.batch_norm.bytes(),
             scratch: rows + self.neighbors.bytes() + self.projected.bytes() + self.block.bytes(),
@@ -183,16 +180,18 @@ impl NFormer {
         let landmarks = self.check_landmarks(landmarks, count)?;
 
         self.neighbors.find(rows, self.width, k);
-        let (x, z) = (&mut self.x[..rows.len()], &mut self.z[..rows.len()]);
-        x.copy_from_slice(rows);
         for (number, layer) in self.layers.iter().enumerate() {
-            layer.attention.project(x, landmarks.of_layer(number), &mut self.projected);
-            for (row, z) in z.chunks_exact_mut(self.width).enumerate() {
-                layer.attention.attend(row, self.neighbors.of(row), &self.projected, &mut self.scores, z);
+            let input = if number == 0 { rows } else { &self.x[..rows.len()] };
+            layer.attention.project(input, landmarks.of_layer(number), &mut self.projected);
+            for first in (0..count).step_by(BLOCK) {
+                let block = first as u32..count.min(first + BLOCK) as u32;
+                let output = layer.pass(input, block, |row| self.neighbors.of(row), &self.projected, &mut self.block);
+                self.next[first * self.width..][..output.len()].copy_from_slice(output);
             }
-            layer.finish(x, z, &mut self.block);
-            observe(number, x);
+            std::mem::swap(&mut self.x, &mut self.next);
+            observe(number, &self.x[..rows.len()]);
         }
+        let x = &mut self.x[..rows.len()];
         for row in x.chunks_exact_mut(self.width) {
             self.batch_norm.apply(row);
         }
@@ -216,14 +215,7 @@ impl NFormer {
             return Err(Error::TooLarge { what, found: count, max: self.max_rows, constant: "NEIGHBORS" });
         }
         for (index, row) in rows.chunks_exact(self.width).enumerate() {
-            let fault = if row.iter().any(|value| !value.is_finite()) {
-                "not finite"
-            } else if row.iter().all(|value| *value == 0.0) {
-                "all zero"
-            } else {
-                continue;
-            };
-            return Err(refused("embeddings that are finite and not zero".into(), format!("row {index} is {fault}")));
+            check_row(index, row)?;
         }
         Ok(count)
     }
@@ -277,6 +269,18 @@ impl NFormer {
             None => Ok(landmarks),
         }
     }
+}
+
+/// Refuses a row that is no direction.
+fn check_row(index: usize, row: &[f32]) -> Result<()> {
+    let fault = if row.iter().any(|value| !value.is_finite()) {
+        "not finite"
+    } else if row.iter().all(|value| *value == 0.0) {
+        "all zero"
+    } else {
+        return Ok(());
+    };
+    Err(refused("embeddings that are finite and not zero".into(), format!("row {index} is {fault}")))
 }
 
 /// Landmark rows by layer.

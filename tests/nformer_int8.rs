@@ -112,22 +112,22 @@ fn int8_online_equals_the_full_pass() {
     let mut rows = people(full.width(), 6, 0.7, 3);
     let mut expected = vec![0.0; full.width()];
     let mut held = Vec::new();
-    for (at, row) in rows.chunks_exact_mut(full.width()).take(3 * SLOTS).enumerate() {
+    let width = full.width();
+    for (at, row) in rows.chunks_exact_mut(width).take(3 * SLOTS).enumerate() {
         let embedding = Embedding::normalise(row).unwrap();
+        let slot = if at < SLOTS { at } else { at * 5 % SLOTS };
         if at < SLOTS {
             held.extend_from_slice(embedding.as_slice());
-            online.push(embedding).unwrap();
         } else {
-            let slot = at * 5 % SLOTS;
-            held[slot * full.width()..][..full.width()].copy_from_slice(embedding.as_slice());
-            online.replace(slot, embedding).unwrap();
+            held[slot * width..][..width].copy_from_slice(embedding.as_slice());
         }
-        let stale: Vec<usize> = online.stale().collect();
-        online.fuse(stale);
+        online.replace(slot, &held).unwrap();
+        let stale: Vec<usize> = online.stale(&held).collect();
+        online.fuse(&held, stale);
         let fused = full.forward(&held, 5, Landmarks::Agents).unwrap();
         for row in 0..fused.len() {
             fused.final_row(row, &mut expected).unwrap();
-            assert_eq!(online.fused(row).unwrap(), expected, "row {row} after {at} changes");
+            assert_eq!(online.fused(&held, row).unwrap(), expected, "row {row} after {at} changes");
         }
     }
 }

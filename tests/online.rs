@@ -10,7 +10,7 @@ use std::time::Duration;
 use nformer_edge::Error;
 use nformer_edge::backbone::Embedding;
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
-use nformer_edge::nformer::{Landmarks, NFormer, Online, Weights};
+use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights};
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
@@ -106,7 +106,7 @@ fn compare<const N: usize>(case: Case) -> usize {
             let embedding = Embedding::normalise(&mut row).unwrap();
             let tag = Tag { track: TrackId(person as u32), time: Duration::ZERO };
             let slot = buffer.push(embedding, tag).unwrap().slot;
-            online.replace(slot, embedding).unwrap();
+            online.replace(slot, buffer.rows()).unwrap();
             pushes += 1;
             if below(&mut random, 400) == 0 {
                 buffer.clear();
@@ -128,15 +128,19 @@ fn compare<const N: usize>(case: Case) -> usize {
             1 => Vec::new(),
             _ => (0..buffer.len()).filter(|_| below(&mut random, 4) == 0).collect(),
         };
-        online.fuse(asked.iter().copied());
+        online.fuse(buffer.rows(), asked.iter().copied());
         for row in asked {
-            assert_eq!(online.neighbors(row), fused.neighbors(row), "neighbours of row {row} after {pushes} pushes");
+            assert_eq!(
+                online.neighbors(buffer.rows(), row),
+                fused.neighbors(row),
+                "neighbours of row {row} after {pushes} pushes"
+            );
             let expected = full_row(&fused, row, shape.width);
             assert_eq!(online.last_fused(row), Some(&expected[..]), "row {row} after {pushes} pushes, {case:?}");
             compared += 1;
         }
         let not_stale: Vec<usize> = {
-            let stale: Vec<usize> = online.stale().collect();
+            let stale: Vec<usize> = online.stale(buffer.rows()).collect();
             (0..buffer.len()).filter(|row| !stale.contains(row)).collect()
         };
         for row in not_stale {
@@ -212,11 +216,11 @@ fn recomputed<const N: usize>(k: usize, policy: EvictionPolicy, bursts: usize) -
             let embedding = Embedding::normalise(&mut row).unwrap();
             let tag = Tag { track: TrackId(in_view.1), time: Duration::ZERO };
             let slot = buffer.push(embedding, tag).unwrap().slot;
-            online.replace(slot, embedding).unwrap();
+            online.replace(slot, buffer.rows()).unwrap();
             new.push(slot);
         }
-        online.fuse(0..buffer.len());
-        let after: Vec<Vec<u32>> = (0..buffer.len()).map(|row| online.neighbors(row).to_vec()).collect();
+        online.fuse(buffer.rows(), 0..buffer.len());
+        let after: Vec<Vec<u32>> = (0..buffer.len()).map(|row| online.neighbors(buffer.rows(), row).to_vec()).collect();
         let found: Vec<u64> = online.recomputed().iter().map(|layer| layer.last).collect();
         assert_eq!(found, reached(&neighbors, &after, &new, LAYERS), "burst {burst}: no row more and none less");
         neighbors = after;
@@ -248,20 +252,59 @@ fn with_one_layer_only_the_rows_asked_for_are_computed() {
     let shape = Shape { width: 16, heads: 2, layers: 1, feed_forward: 16, agents: 3, mean_weight: 0.0 };
     let mut online = Online::new(weights(shape, 1), 64, 5).unwrap();
     let mut arrivals = Arrivals::new(Rows::Clusters(0.5), 16, 10, 3);
+    let mut held = Vec::new();
     for at in 0..64 {
-        online.push(Embedding::normalise(&mut arrivals.next(at % 10)).unwrap()).unwrap();
+        held.extend(arrivals.next(at % 10));
+        online.replace(at, &held).unwrap();
     }
-    assert_eq!(online.stale().count(), 64);
-    online.fuse([3, 5, 3]);
-    online.fused(5).unwrap();
+    assert_eq!(online.stale(&held).count(), 64);
+    online.fuse(&held, [3, 5, 3]);
+    online.fused(&held, 5).unwrap();
     assert_eq!(online.recomputed().iter().map(|layer| (layer.last, layer.total)).collect::<Vec<_>>(), [(2, 2)]);
-    assert!(!online.stale().any(|row| row == 3 || row == 5));
+    assert!(!online.stale(&held).any(|row| row == 3 || row == 5));
     assert_eq!(online.last_fused(4), None);
 
     // The counts of the last change start anew with the next one.
-    online.replace(9, Embedding::normalise(&mut arrivals.next(9)).unwrap()).unwrap();
-    online.fused(9).unwrap();
+    held[9 * 16..][..16].copy_from_slice(&arrivals.next(9));
+    online.replace(9, &held).unwrap();
+    online.fused(&held, 9).unwrap();
     assert_eq!((online.recomputed()[0].last, online.recomputed()[0].total), (1, 3));
+}
+
+/// With more layers too: the rows that the answer is made of, as far as they are stale.
+#[test]
+fn nothing_is_computed_that_nobody_asked_for() {
+    const LAYERS: usize = 3;
+    let shape = Shape { width: 16, heads: 2, layers: LAYERS, feed_forward: 16, agents: 3, mean_weight: 0.0 };
+    let mut online = Online::new(weights(shape, 1), 64, 5).unwrap();
+    let mut arrivals = Arrivals::new(Rows::Clusters(0.5), 16, 10, 3);
+    let mut held = Vec::new();
+    for at in 0..64 {
+        held.extend(arrivals.next(at % 10));
+        online.replace(at, &held).unwrap();
+    }
+    assert_eq!(online.stale(&held).count(), 64);
+    assert!(online.recomputed().iter().all(|layer| layer.total == 0));
+
+    // What row 7 is made of, layer by layer from the last one.
+    let mut needed = vec![7];
+    let mut counts = vec![1];
+    for _ in 1..LAYERS {
+        needed = needed.iter().flat_map(|row| online.neighbors(&held, *row).to_vec()).map(|row| row as usize).collect();
+        needed.sort_unstable();
+        needed.dedup();
+        counts.insert(0, needed.len() as u64);
+    }
+    online.fused(&held, 7).unwrap();
+    assert_eq!(online.recomputed().iter().map(|layer| layer.last).collect::<Vec<_>>(), counts);
+    assert!(counts[0] < 64, "{counts:?}");
+
+    // Of the same cluster: most of it is known now.
+    online.fused(&held, 17).unwrap();
+    assert!(online.recomputed()[0].total < 2 * counts[0]);
+    // All rows: each once.
+    online.fuse(&held, 0..64);
+    assert!(online.recomputed().iter().all(|layer| layer.total == 64), "{:?}", online.recomputed());
 }
 
 #[test]
@@ -275,9 +318,10 @@ fn a_large_buffer_works() {
         let mut row = arrivals.next(at / 15 % 100);
         let embedding = Embedding::normalise(&mut row).unwrap();
         let tag = Tag { track: TrackId(at as u32 / 15), time: Duration::ZERO };
-        online.replace(buffer.push(embedding, tag).unwrap().slot, embedding).unwrap();
+        let slot = buffer.push(embedding, tag).unwrap().slot;
+        online.replace(slot, buffer.rows()).unwrap();
     }
-    online.fuse((0..ROWS).step_by(3));
+    online.fuse(buffer.rows(), (0..ROWS).step_by(3));
     let mut full = NFormer::new(weights(shape, 1), ROWS).unwrap();
     let fused = full.forward(buffer.rows(), 20, Landmarks::Agents).unwrap();
     for row in (0..ROWS).step_by(3) {
@@ -292,12 +336,28 @@ fn the_memory_is_linear_in_the_rows() {
         let bytes = |rows| Online::new(weights(shape, 1), rows, 5).unwrap().bytes();
         let (small, large) = (bytes(256), bytes(2048));
         println!("{layers} layers, 256 rows: {small:?}; 2048 rows: {large:?}");
-        // Inputs and values of each layer, and the final rows.
-        let rows = 256 * 256 * size_of::<f32>() * (2 * layers + 1);
-        assert!((rows..rows * 2).contains(&small.scratch), "{small:?}");
+        // Inputs of each layer but the first, which are lent, and the final rows; a block of hidden values and three of rows.
+        let rows = 256 * 256 * size_of::<f32>() * layers;
+        let block = 64 * (1024 + 3 * 256) * size_of::<f32>();
+        assert!((rows..rows + block + (64 << 10) * layers).contains(&small.scratch), "{small:?}");
         assert!(large.scratch < 8 * small.scratch);
         assert_eq!(small.weights, large.weights);
         assert_eq!(small.weights, NFormer::new(weights(shape, 1), 1).unwrap().bytes().weights);
+    }
+}
+
+/// Weights, what is kept of the rows, and the buffer that lends them: prints the parts.
+#[test]
+fn four_layers_in_bytes_take_less_than_five_megabytes() {
+    let buffer = NeighborBuffer::<256>::new(256, EvictionPolicy::Redundant).unwrap().bytes();
+    for (layers, precision, most) in
+        [(1, Precision::F32, 3_700_000), (1, Precision::Int8, 1_800_000), (4, Precision::Int8, 5_000_000)]
+    {
+        let shape = Shape { width: 256, heads: 2, layers, feed_forward: 1024, agents: 5, mean_weight: 0.5 };
+        let bytes = Online::new(weights(shape, 1).with_precision(precision), 256, 5).unwrap().bytes();
+        let sum = bytes.weights + bytes.scratch + buffer;
+        println!("{layers} layers, {precision:?}: {bytes:?}, buffer {buffer}, sum {sum}");
+        assert!(sum < most, "{layers} layers, {precision:?}: {sum}");
     }
 }
 
@@ -313,23 +373,27 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     assert!(matches!(without, Err(Error::FusionInput { .. })));
 
     let mut online = new(3, 1000).unwrap();
-    let mut wide = [1.0; 9];
-    assert!(matches!(online.push(Embedding::normalise(&mut wide).unwrap()), Err(Error::EmbeddingWidth { .. })));
-    let mut row = [1.0; 8];
-    let row = Embedding::normalise(&mut row).unwrap();
-    assert!(matches!(online.replace(1, row), Err(Error::FusionInput { .. })));
-    assert!(online.is_empty() && online.fused(0).is_err() && online.stale().next().is_none());
-    for slot in 0..3 {
-        assert_eq!(online.push(row).unwrap(), slot);
+    let rows = [1.0; 32];
+    for wrong in [&rows[..7], &rows[..9], &rows[..16], &[]] {
+        assert!(matches!(online.replace(0, wrong), Err(Error::FusionInput { .. })), "{} floats", wrong.len());
     }
-    assert!(matches!(online.push(row), Err(Error::TooLarge { found: 4, max: 3, .. })));
+    for wrong in [[0.0; 8], [f32::NAN; 8], [f32::INFINITY; 8]] {
+        assert!(matches!(online.replace(0, &wrong), Err(Error::FusionInput { .. })), "{wrong:?}");
+    }
+    assert!(matches!(online.replace(1, &rows[..16]), Err(Error::FusionInput { .. })));
+    assert!(online.is_empty() && online.fused(&[], 0).is_err() && online.stale(&[]).next().is_none());
+    for slot in 0..3 {
+        online.replace(slot, &rows[..(slot + 1) * 8]).unwrap();
+    }
+    assert!(matches!(online.replace(3, &rows), Err(Error::TooLarge { found: 4, max: 3, .. })));
     assert!(matches!(online.set_top_k(0), Err(Error::FusionInput { .. })));
     assert!(matches!(online.set_top_k(1001), Err(Error::FusionInput { .. })));
     online.set_top_k(2).unwrap();
-    online.fuse([7, 2]);
-    assert!(matches!(online.fused(3), Err(Error::FusionInput { .. })));
-    assert!(online.neighbors(3).is_empty() && online.last_fused(3).is_none());
-    assert_eq!(online.neighbors(1), [1, 0]);
+    let rows = &rows[..24];
+    online.fuse(rows, [7, 2]);
+    assert!(matches!(online.fused(rows, 3), Err(Error::FusionInput { .. })));
+    assert!(online.neighbors(rows, 3).is_empty() && online.last_fused(3).is_none());
+    assert_eq!(online.neighbors(rows, 1), [1, 0]);
     assert_eq!((online.len(), online.max_rows(), online.layers(), online.width()), (3, 3, 2, 8));
 }
 
@@ -348,11 +412,11 @@ fn weights_that_overflow_give_a_refused_row() {
     }
     let weights = Weights::from_bytes(&to_bytes(&tensors, &[("heads", "2")]), Path::new("huge.safetensors")).unwrap();
     let mut online = Online::new(weights, 5, 3).unwrap();
-    let mut row = [1.0, 2.0, 0.0, 1.0, 0.5, 0.0, 0.0, 1.0];
-    online.push(Embedding::normalise(&mut row).unwrap()).unwrap();
-    assert!(matches!(online.fused(0), Err(Error::BadEmbedding { .. })));
+    let row = [1.0, 2.0, 0.0, 1.0, 0.5, 0.0, 0.0, 1.0];
+    online.replace(0, &row).unwrap();
+    assert!(matches!(online.fused(&row, 0), Err(Error::BadEmbedding { .. })));
     assert_eq!(online.last_fused(0), Some(&[0.0; 8][..]));
-    assert!(matches!(online.fused(0), Err(Error::BadEmbedding { .. })), "and stays so");
+    assert!(matches!(online.fused(&row, 0), Err(Error::BadEmbedding { .. })), "and stays so");
 }
 
 /// Rows are computed from stored inputs, so a million changes leave no trace.
@@ -369,12 +433,13 @@ fn a_million_changes_do_not_drift() {
             let mut row = arrivals.next(at / 12 % 9);
             let embedding = Embedding::normalise(&mut row).unwrap();
             let tag = Tag { track: TrackId(at as u32 / 12), time: Duration::ZERO };
-            online.replace(buffer.push(embedding, tag).unwrap().slot, embedding).unwrap();
+            let slot = buffer.push(embedding, tag).unwrap().slot;
+            online.replace(slot, buffer.rows()).unwrap();
             if at % 3 == 0 {
-                online.fuse([at % ROWS]);
+                online.fuse(buffer.rows(), [at % ROWS]);
             }
         }
-        online.fuse(0..ROWS);
+        online.fuse(buffer.rows(), 0..ROWS);
         let mut full = NFormer::new(weights(shape, 1), ROWS).unwrap();
         let fused = full.forward(buffer.rows(), 4, Landmarks::Agents).unwrap();
         for row in 0..ROWS {

@@ -36,12 +36,12 @@ fn pass_through<const N: usize>(shape: Shape, top_k: usize, policy: EvictionPoli
                 let embedding = Embedding::normalise(&mut row).unwrap();
                 let tag = Tag { track: TrackId(burst / 10), time: Duration::from_millis(burst.into()) };
                 let pushed = buffer.push(embedding, tag).unwrap();
-                online.replace(pushed.slot, embedding).unwrap();
+                online.replace(pushed.slot, buffer.rows()).unwrap();
             }
             online.set_top_k(top_k.min(buffer.len() / 4).max(1)).unwrap();
-            black_box(online.stale().count());
-            online.fuse((0..buffer.len()).filter(|slot| slot % 3 != burst as usize % 3));
-            black_box(online.fused(0).unwrap());
+            black_box(online.stale(buffer.rows()).count());
+            online.fuse(buffer.rows(), (0..buffer.len()).filter(|slot| slot % 3 != burst as usize % 3));
+            black_box(online.fused(buffer.rows(), 0).unwrap());
             if burst % 512 == 511 {
                 buffer.clear();
                 online.clear();

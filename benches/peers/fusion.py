@@ -88,7 +88,7 @@ def percentile(values, share):
 
 def compare(worker, model, rows, size, top_k, news, rounds):
     """Everything about one buffer size, in turn within each round: medians in microseconds, and rows computed."""
-    times = {"torch": [], "full": [], "full_int8": [], **{f"online{new}": [] for new in news}}
+    times = {"torch": [], "full": [], "full_int8": [], "online3_int8": [], **{f"online{new}": [] for new in news}}
     counts = {new: [] for new in news}
     x = rows[:size]
     for round_ in range(rounds + 2):
@@ -107,8 +107,10 @@ def compare(worker, model, rows, size, top_k, news, rounds):
     for round_ in range(rounds + 2):
         value = float(worker.ask("full_int8", size, top_k)[0])
         beside = time_torch(model, x, top_k)
+        three = float(worker.ask("online_int8", size, 3, top_k)[0])
         if round_ >= 2:
             times["full_int8"].append(value)
+            times["online3_int8"].append(three)
             times["torch"].append(beside)
     medians = {name: statistics.median(values) for name, values in times.items()}
     return medians, counts
@@ -150,7 +152,7 @@ def main():
 
     model = load(4)
     check_equal(worker, model, rows, args.cache)
-    print(f"\n{'N':>5} {'k':>3} {'layers':>6} {'torch':>9} {'full':>9} {'int8':>9} {'online 1':>9} {'online 3':>9} {'online 8':>9}"
+    print(f"\n{'N':>5} {'k':>3} {'layers':>6} {'torch':>9} {'full':>9} {'int8':>9} {'online 1':>9} {'online 3':>9} {'online 8':>9} {'3 in int8':>9}"
           f"   rows computed for 3 new ones, mean (p95) by layer")
     ratios = {}
 
@@ -158,7 +160,7 @@ def main():
         medians, counts = compare(worker, model, rows, size, top_k, (1, 3, 8), rounds)
         three = numpy.array(counts[3])
         spread = ", ".join(f"{column.mean():.0f} ({percentile(column, 95):.0f})" for column in three.T)
-        cells = " ".join(f"{medians[name] / 1000:9.3f}" for name in ("torch", "full", "full_int8", "online1", "online3", "online8"))
+        cells = " ".join(f"{medians[name] / 1000:9.3f}" for name in ("torch", "full", "full_int8", "online1", "online3", "online8", "online3_int8"))
         print(f"{size:>5} {top_k:>3} {layers:>6} {cells}   {spread}", flush=True)
         return medians
 
@@ -171,6 +173,7 @@ def main():
                 "full_int8_vs_torch": medians["full_int8"] / medians["torch"],
                 "online3_vs_full": medians["online3"] / medians["full"],
                 "online3_vs_torch": medians["online3"] / medians["torch"],
+                "online3_int8_vs_torch": medians["online3_int8"] / medians["torch"],
             }
     if not args.quick:
         for top_k in (10, 20):

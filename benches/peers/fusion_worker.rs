@@ -8,6 +8,7 @@
 //! | `full_int8 N K` | the same with weights and activations as bytes |
 //! | `output N K FILE` | fuses the first N rows into `FILE` (`output`, `final`) for the equality check |
 //! | `online N NEW K` | microseconds to store the next NEW rows into a full buffer of N and to fuse those, then the rows computed in each layer |
+//! | `online_int8 N NEW K` | the same in bytes |
 //! | `check` | largest difference between the incremental rows and a full pass over the same buffer |
 //!
 //! Nothing but the named work is timed; one thread. Without input it ends at once, so `cargo bench` passes by.
@@ -19,7 +20,7 @@ use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nformer_edge::backbone::{Backbone, Embedding};
+use nformer_edge::backbone::Backbone;
 use nformer_edge::camera::StillDecoder;
 use nformer_edge::model::Card;
 use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights, fuse};
@@ -32,12 +33,15 @@ struct Bench {
     rows: Vec<f32>,
     width: usize,
     full: Option<(usize, Precision, NFormer)>,
-    online: Option<Stream>,
+    /// In floats and in bytes.
+    online: [Option<Stream>; 2],
 }
 
 /// A buffer of fixed size that the rows pass through, oldest out first.
 struct Stream {
     online: Online,
+    /// The buffer, `[size, D]`.
+    buffer: Vec<f32>,
     size: usize,
     top_k: usize,
     /// Next row of the input.
@@ -63,7 +67,8 @@ fn main() {
             (Some("full"), Some(bench)) => micros(bench.full(number(1), number(2), Precision::F32)),
             (Some("full_int8"), Some(bench)) => micros(bench.full(number(1), number(2), Precision::Int8)),
             (Some("output"), Some(bench)) => bench.output(number(1), number(2), Path::new(words[3])),
-            (Some("online"), Some(bench)) => bench.online(number(1), number(2), number(3)),
+            (Some("online"), Some(bench)) => bench.online(number(1), number(2), number(3), Precision::F32),
+            (Some("online_int8"), Some(bench)) => bench.online(number(1), number(2), number(3), Precision::Int8),
             (Some("check"), Some(bench)) => format!("{:e}", bench.check()),
             _ => panic!("cannot do `{line}`"),
         };
@@ -84,7 +89,7 @@ impl Bench {
         let input = tensors.tensor("input").expect("input");
         let (numbers, _) = input.data().as_chunks::<4>();
         let rows = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
-        Self { weights: weights.to_path_buf(), rows, width, full: None, online: None }
+        Self { weights: weights.to_path_buf(), rows, width, full: None, online: [None, None] }
     }
 
     fn full(&mut self, size: usize, top_k: usize, precision: Precision) -> Duration {
@@ -108,11 +113,13 @@ impl Bench {
         "done".to_owned()
     }
 
-    fn online(&mut self, size: usize, new: usize, top_k: usize) -> String {
-        if self.online.as_ref().is_none_or(|stream| (stream.size, stream.top_k) != (size, top_k)) {
-            self.online = Some(Stream::fill(&self.weights, &self.rows, size, top_k));
+    fn online(&mut self, size: usize, new: usize, top_k: usize, precision: Precision) -> String {
+        let place = &mut self.online[usize::from(precision == Precision::Int8)];
+        if place.as_ref().is_none_or(|stream| (stream.size, stream.top_k) != (size, top_k)) {
+            let weights = Weights::read(&self.weights).expect("weights").with_precision(precision);
+            *place = Some(Stream::fill(weights, &self.rows, size, top_k));
         }
-        let stream = self.online.as_mut().expect("it was just made");
+        let stream = place.as_mut().expect("it was just made");
         let before: Vec<u64> = stream.online.recomputed().iter().map(|layer| layer.total).collect();
         let duration = stream.step(&self.rows, new);
         let after = stream.online.recomputed().iter().map(|layer| layer.total);
@@ -121,7 +128,7 @@ impl Bench {
     }
 
     fn check(&mut self) -> f32 {
-        let stream = self.online.as_mut().expect("`online` first");
+        let stream = self.online[0].as_mut().expect("`online` first");
         let rows: Vec<f32> =
             stream.held.iter().flat_map(|&at| self.rows[at * self.width..][..self.width].to_vec()).collect();
         let weights = Weights::read(&self.weights).expect("weights");
@@ -131,7 +138,7 @@ impl Bench {
         let mut largest = 0.0_f32;
         for slot in 0..stream.size {
             fused.final_row(slot, &mut expected).expect("a row");
-            let found = stream.online.fused(slot).expect("a row");
+            let found = stream.online.fused(&stream.buffer, slot).expect("a row");
             largest = expected.iter().zip(found).fold(largest, |most, (one, other)| most.max((one - other).abs()));
         }
         largest
@@ -139,40 +146,34 @@ impl Bench {
 }
 
 impl Stream {
-    fn fill(weights: &Path, rows: &[f32], size: usize, top_k: usize) -> Self {
-        let weights = Weights::read(weights).expect("weights");
-        let width = weights.width();
+    fn fill(weights: Weights, rows: &[f32], size: usize, top_k: usize) -> Self {
         let mut online = Online::new(weights, size, top_k).expect("a network");
-        for row in rows.chunks_exact(width).take(size) {
-            let mut row = row.to_vec();
-            online.push(Embedding::normalise(&mut row).expect("a unit row")).expect("room");
+        let buffer = rows[..size * online.width()].to_vec();
+        for slot in 0..size {
+            online.replace(slot, &buffer[..(slot + 1) * online.width()]).expect("room");
         }
-        online.fuse(0..size);
-        Self { online, size, top_k, next: size, held: (0..size).collect() }
+        online.fuse(&buffer, 0..size);
+        Self { online, buffer, size, top_k, next: size, held: (0..size).collect() }
     }
 
     /// The next rows of the input take the place of the oldest; it starts again at its end.
     fn step(&mut self, rows: &[f32], new: usize) -> Duration {
         let width = self.online.width();
         let count = rows.len() / width;
-        let mut news: Vec<Vec<f32>> = Vec::new();
-        let mut slots = Vec::new();
-        for _ in 0..new {
-            let at = self.next % count;
-            let slot = self.next % self.size;
-            news.push(rows[at * width..][..width].to_vec());
-            slots.push(slot);
+        let mut duration = Duration::ZERO;
+        let first = self.next;
+        for number in first..first + new {
+            let (at, slot) = (number % count, number % self.size);
             self.held[slot] = at;
-            self.next += 1;
+            let start = Instant::now();
+            self.buffer[slot * width..][..width].copy_from_slice(&rows[at * width..][..width]);
+            self.online.replace(slot, &self.buffer).expect("room");
+            duration += start.elapsed();
         }
-        let embeddings: Vec<Embedding<'_>> =
-            news.iter_mut().map(|row| Embedding::normalise(row).expect("a unit row")).collect();
+        self.next += new;
         let start = Instant::now();
-        for (slot, embedding) in slots.iter().zip(&embeddings) {
-            self.online.replace(*slot, *embedding).expect("room");
-        }
-        self.online.fuse(slots.iter().copied());
-        start.elapsed()
+        self.online.fuse(&self.buffer, (first..first + new).map(|number| number % self.size));
+        duration + start.elapsed()
     }
 }
 

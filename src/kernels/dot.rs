@@ -1,28 +1,163 @@
-//! Inner product and scaled addition.
+//! Inner products and scaled addition.
 
-use super::{LANES, add_lanes, mul_add};
+use super::LANES;
+use super::arch::{Arithmetic, Work, run};
 
 /// Inner product `sum_i a[i] * b[i]` of two slices of one length; 0 where they are empty.
 ///
 /// Sixteen partial sums, added pairwise, then the rest in order. `dot(a, b)` and `dot(b, a)` are the same number.
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     debug_assert_eq!(a.len(), b.len(), "dot: two lengths");
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            sums[lane] = mul_add(a[lane], b[lane], sums[lane]);
-        }
-    }
-    let rest = a_rest.iter().zip(b_rest).fold(0.0, |sum, (a, b)| mul_add(*a, *b, sum));
-    add_lanes(sums) + rest
+    run(Dot(a, b))
+}
+
+/// [`dot`] of each row of `left [n, width]` with each of `right [m, width]`, the same bits, into `scores [n, m]`.
+///
+/// # Panics
+/// If `scores` does not hold n times m values, or for a width of zero.
+pub fn dots(left: &[f32], right: &[f32], width: usize, scores: &mut [f32]) {
+    assert_eq!(scores.len(), left.len() / width * (right.len() / width), "dots: scores are not [n, m]");
+    run(Dots { left, right, width, scores });
 }
 
 /// `sum[i] += scale * x[i]` over the shorter of the two.
 pub fn add_scaled(sum: &mut [f32], scale: f32, x: &[f32]) {
+    run(AddScaled { sum, scale, x });
+}
+
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl Work for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) -> f32 {
+        dot_with::<A>(self.0, self.1)
+    }
+}
+
+#[inline(always)]
+pub(super) fn dot_with<A: Arithmetic>(a: &[f32], b: &[f32]) -> f32 {
+    let [[sum]] = tile::<A, 1, 1>([a], [b]);
+    sum
+}
+
+struct Dots<'a> {
+    left: &'a [f32],
+    right: &'a [f32],
+    width: usize,
+    scores: &'a mut [f32],
+}
+
+impl Work for Dots<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        let right = self.right.len() / self.width;
+        let mut pairs = self.left.chunks_exact(2 * self.width);
+        let mut scores = self.scores.chunks_exact_mut((2 * right).max(1));
+        for (left, scores) in pairs.by_ref().zip(scores.by_ref()) {
+            let (first, second) = left.split_at(self.width);
+            let (first_scores, second_scores) = scores.split_at_mut(right);
+            against_all::<A, 2>([first, second], self.right, [first_scores, second_scores]);
+        }
+        if !pairs.remainder().is_empty() {
+            against_all::<A, 1>([pairs.remainder()], self.right, [scores.into_remainder()]);
+        }
+    }
+}
+
+/// A few rows with all of `right`, two at a time: enough sums side by side to hide the latency of an addition.
+#[inline(always)]
+fn against_all<A: Arithmetic, const ROWS: usize>(left: [&[f32]; ROWS], right: &[f32], mut scores: [&mut [f32]; ROWS]) {
+    let width = left.first().map_or(1, |row| row.len());
+    let mut pairs = right.chunks_exact(2 * width);
+    let mut at = 0;
+    for pair in pairs.by_ref() {
+        let (first, second) = pair.split_at(width);
+        let sums = tile::<A, ROWS, 2>(left, [first, second]);
+        for (scores, sums) in scores.iter_mut().zip(&sums) {
+            scores[at..at + 2].copy_from_slice(sums);
+        }
+        at += 2;
+    }
+    if !pairs.remainder().is_empty() {
+        let sums = tile::<A, ROWS, 1>(left, [pairs.remainder()]);
+        for (scores, [sum]) in scores.into_iter().zip(sums) {
+            scores[at] = sum;
+        }
+    }
+}
+
+/// The inner products of a few rows of one length with a few others.
+#[inline(always)]
+fn tile<A: Arithmetic, const LEFT: usize, const RIGHT: usize>(
+    left: [&[f32]; LEFT],
+    right: [&[f32]; RIGHT],
+) -> [[f32; RIGHT]; LEFT] {
+    let width = left.first().map_or(0, |row| row.len());
+    let (left, right) = (cut(left, width), cut(right, width));
+    let (left_blocks, right_blocks) = (blocks(left), blocks(right));
+    let mut sums = [[A::zeros(); RIGHT]; LEFT];
+    for block in 0..width / LANES {
+        for row in 0..LEFT {
+            for at in 0..RIGHT {
+                sums[row][at] = A::mul_add_lanes(&left_blocks[row][block], &right_blocks[at][block], sums[row][at]);
+            }
+        }
+    }
+    let mut products = [[0.0; RIGHT]; LEFT];
+    for row in 0..LEFT {
+        for at in 0..RIGHT {
+            let mut rest = 0.0;
+            for place in width / LANES * LANES..width {
+                rest = A::mul_add(left[row][place], right[at][place], rest);
+            }
+            products[row][at] = A::sum(sums[row][at]) + rest;
+        }
+    }
+    products
+}
+
+/// Rows of one length, which the compiler knows from here on.
+#[inline(always)]
+fn cut<const ROWS: usize>(mut rows: [&[f32]; ROWS], width: usize) -> [&[f32]; ROWS] {
+    for row in &mut rows {
+        *row = &row[..width];
+    }
+    rows
+}
+
+/// Whole blocks of some rows of one length.
+#[inline(always)]
+fn blocks<const ROWS: usize>(rows: [&[f32]; ROWS]) -> [&[[f32; LANES]]; ROWS] {
+    let mut blocks: [&[[f32; LANES]]; ROWS] = [&[]; ROWS];
+    for row in 0..ROWS {
+        blocks[row] = rows[row].as_chunks().0;
+    }
+    blocks
+}
+
+struct AddScaled<'a> {
+    sum: &'a mut [f32],
+    scale: f32,
+    x: &'a [f32],
+}
+
+impl Work for AddScaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        add_scaled_with::<A>(self.sum, self.scale, self.x);
+    }
+}
+
+#[inline(always)]
+pub(super) fn add_scaled_with<A: Arithmetic>(sum: &mut [f32], scale: f32, x: &[f32]) {
     for (sum, x) in sum.iter_mut().zip(x) {
-        *sum = mul_add(scale, *x, *sum);
+        *sum = A::mul_add(scale, *x, *sum);
     }
 }
 
@@ -41,6 +176,20 @@ mod tests {
             let tolerance = 2.0 * a.len() as f64 * f64::from(f32::EPSILON) * magnitude;
             prop_assert!((f64::from(dot(&a, &b)) - reference::dot(&a, &b)).abs() <= tolerance);
             prop_assert_eq!(dot(&a, &b).to_bits(), dot(&b, &a).to_bits());
+        }
+
+        /// Odd and even numbers of rows on both sides, whole blocks and not.
+        #[test]
+        fn many_products_are_the_same_bits_as_one(
+            n in 0..=5_usize, m in 0..=5_usize, width in 1..=2 * LANES + 1, seed in any::<u64>()
+        ) {
+            let (left, right) = (reference::matrix(n, width, seed), reference::matrix(m, width, !seed));
+            let mut scores = vec![f32::NAN; n * m];
+            dots(&left, &right, width, &mut scores);
+            for (at, score) in scores.iter().enumerate() {
+                let [a, b] = [&left[at / m * width..][..width], &right[at % m * width..][..width]];
+                prop_assert_eq!(score.to_bits(), dot(a, b).to_bits());
+            }
         }
 
         #[test]

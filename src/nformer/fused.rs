@@ -39,7 +39,7 @@ impl Fused<'_> {
 
     /// `R(index)`: the row itself and its reciprocal neighbours, the most similar first; empty beyond the last row.
     pub fn neighbors(&self, index: usize) -> &[u32] {
-        if index < self.len() { self.neighbors.of(index) } else { &[] }
+        if index < self.len() { self.neighbors.of(index as u32) } else { &[] }
     }
 
     /// The row as retrieval uses it, `[D]`, of length 1, written into `out`: `L2(fused)`, or with a mean weight w

@@ -1,17 +1,18 @@
 //! One layer: attention, then what is local to each row.
 
-use super::landmark_attention::LandmarkAttention;
+use super::fold::fold_values;
+use super::landmark_attention::{LandmarkAttention, Projected, gather};
 use super::weights::{LayerWeights, Norm};
 use crate::kernels::{Linear, add_scaled, gelu, layer_norm};
 
-/// Rows taken through the feed-forward part at once: enough to use each weight often, few enough to keep the hidden
-/// values in the cache.
+/// Rows taken through a layer at once: enough to use each weight often, few enough to keep the hidden values in the cache.
 pub(super) const BLOCK: usize = 64;
 
 /// One layer of the network.
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub(super) attention: LandmarkAttention,
+    /// V and output projection in one.
     out: Linear,
     ffn1: Linear,
     ffn2: Linear,
@@ -20,20 +21,24 @@ pub(super) struct Layer {
     eps: f32,
 }
 
-/// Scratch of [`Layer::finish`] for one block of rows.
+/// Scratch of [`Layer::pass`] for one block of rows.
 #[derive(Clone, Debug)]
 pub(super) struct Block {
-    /// `[BLOCK, F]`.
-    hidden: Vec<f32>,
+    /// The rows on their way, `[BLOCK, D]`.
+    x: Vec<f32>,
+    /// Affinities, or attention and then hidden values: `[BLOCK, max(2 H l, H D, F)]`.
+    wide: Vec<f32>,
     /// `[BLOCK, D]`.
     change: Vec<f32>,
+    /// Scores of one row's neighbours.
+    scores: Vec<f32>,
 }
 
 impl Layer {
     pub(super) fn new(weights: LayerWeights, heads: usize, eps: f32) -> Self {
         Self {
             attention: LandmarkAttention::new(&weights, heads),
-            out: weights.out.pack(),
+            out: fold_values(&weights.qkv, &weights.out, heads).pack(),
             ffn1: weights.ffn1.pack(),
             ffn2: weights.ffn2.pack(),
             norm1: weights.norm1,
@@ -48,42 +53,62 @@ impl Layer {
         self.attention.bytes() + linears + self.norm1.bytes() + self.norm2.bytes()
     }
 
-    /// From the layer's input `x [rows, D]` and its attention `z [rows, D]` to its output, in place of `x`:
-    /// `n = LayerNorm1(x + z Wo + bo)`, `LayerNorm2(n + gelu(n W1 + b1) W2 + b2)`. Rows do not see each other here.
-    pub(super) fn finish(&self, x: &mut [f32], z: &[f32], block: &mut Block) {
-        let width = self.out.outputs();
-        for (x, z) in x.chunks_mut(BLOCK * width).zip(z.chunks(BLOCK * width)) {
-            let change = &mut block.change[..x.len()];
-            let hidden = &mut block.hidden[..x.len() / width * self.ffn1.outputs()];
-            self.out.apply(z, change);
-            self.add_and_normalise(x, change, &self.norm1);
-            self.ffn1.apply(x, hidden);
-            gelu(hidden);
-            self.ffn2.apply(hidden, change);
-            self.add_and_normalise(x, change, &self.norm2);
+    /// With fixed agents: projects the rows `rows` (a block at most) of the layer's `input [_, D]` anew.
+    pub(super) fn project(&self, input: &[f32], rows: &[u32], projected: &mut Projected, block: &mut Block) {
+        let x = &mut block.x[..rows.len() * self.out.outputs()];
+        gather(input, rows, x);
+        self.attention.project_some(x, rows, &mut block.wide, projected);
+    }
+
+    /// The layer's output for some `rows` (a block at most) of its `input [_, D]`, `[n, D]`, lent until the next call.
+    pub(super) fn pass<'b, 'n>(
+        &self,
+        input: &[f32],
+        rows: impl ExactSizeIterator<Item = u32>,
+        neighbors: impl Fn(u32) -> &'n [u32],
+        projected: &Projected,
+        block: &'b mut Block,
+    ) -> &'b mut [f32] {
+        let (width, attended, count) = (self.out.outputs(), self.attention.attended(), rows.len());
+        let x = &mut block.x[..count * width];
+        let z = &mut block.wide[..count * attended];
+        for ((row, x), z) in rows.zip(x.chunks_exact_mut(width)).zip(z.chunks_exact_mut(attended)) {
+            x.copy_from_slice(&input[row as usize * width..][..width]);
+            self.attention.attend(row as usize, neighbors(row), input, projected, &mut block.scores, z);
         }
+        let change = &mut block.change[..count * width];
+        self.out.apply(z, change);
+        self.add_and_normalise(x, change, &self.norm1);
+        let hidden = &mut block.wide[..count * self.ffn1.outputs()];
+        self.ffn1.apply(x, hidden);
+        gelu(hidden);
+        self.ffn2.apply(hidden, change);
+        self.add_and_normalise(x, change, &self.norm2);
+        x
     }
 
     fn add_and_normalise(&self, x: &mut [f32], change: &[f32], norm: &Norm) {
         add_scaled(x, 1.0, change);
-        for row in x.chunks_exact_mut(norm.weight.len()) {
-            layer_norm(row, &norm.weight, &norm.bias, self.eps);
-        }
+        layer_norm(x, &norm.weight, &norm.bias, self.eps);
     }
 }
 
 impl Block {
-    /// Room for one block of any of `layers`, and for no more than `max_rows` rows.
-    pub(super) fn new(layers: &[Layer], max_rows: usize) -> Self {
+    /// Room for one block of any of `layers` with up to `places` neighbours a row, and for no more than `max_rows` rows.
+    pub(super) fn new(layers: &[Layer], max_rows: usize, places: usize) -> Self {
         let rows = max_rows.min(BLOCK);
-        let most = |size: fn(&Layer) -> usize| layers.iter().map(size).max().unwrap_or(0);
+        let most = |size: fn(&Layer) -> usize| rows * layers.iter().map(size).max().unwrap_or(0);
+        let width = most(|layer| layer.out.outputs());
         Self {
-            hidden: vec![0.0; rows * most(|layer| layer.ffn1.outputs())],
-            change: vec![0.0; rows * most(|layer| layer.out.outputs())],
+            x: vec![0.0; width],
+            wide: vec![0.0; most(|layer| layer.attention.widest().max(layer.ffn1.outputs()))],
+            change: vec![0.0; width],
+            scores: vec![0.0; places],
         }
     }
 
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.hidden.as_slice()) + size_of_val(self.change.as_slice())
+        let floats = [&self.x, &self.wide, &self.change, &self.scores];
+        floats.map(|part| size_of_val(part.as_slice())).iter().sum()
     }
 }

@@ -1,9 +1,13 @@
 //! The network over a buffer that changes row by row: only what a new row changed is computed.
 //!
 //! With fixed agents a row's output in a layer depends on the inputs of its reciprocal neighbours there and on nothing
-//! else. So each layer keeps the input, V and affinities of every row, and after a few new rows computes just the rows
-//! whose input, whose reciprocal neighbours, or whose neighbours' inputs changed. These spread by one step of the
-//! neighbour graph a layer. The last layer waits until somebody asks for a row.
+//! else. So each layer keeps the input and the affinities of every row. New rows make outputs stale: in the first layer
+//! those of all rows whose neighbours, or whose neighbours' inputs, are others now, and in each further layer those of
+//! their neighbours too, one step of the neighbour graph a layer. Nothing is computed then. A question for some rows
+//! goes down the layers the same way: it computes, of the rows that the answer is made of, those that are stale.
+//!
+//! The embeddings themselves are kept by the caller, who lends them: as [`NeighborBuffer`](crate::neighbors::NeighborBuffer)
+//! does, by slot.
 //!
 //! Every value comes from the same kernels on the same inputs as in [`NFormer`](super::NFormer): the result is the
 //! same bits, and there is no drift, because nothing is ever updated in place of being computed from stored inputs.
@@ -15,8 +19,7 @@ use super::fused::Output;
 use super::landmark_attention::scatter;
 use super::layer::Layer;
 use super::weights::Weights;
-use super::{Bytes, MAX_ROWS, refused};
-use crate::backbone::Embedding;
+use super::{Bytes, MAX_ROWS, check_row, refused};
 use crate::error::{Error, Result};
 use crate::kernels::BatchNorm;
 use crate::size::MAX_TOP_K;
@@ -46,7 +49,8 @@ enum Final {
 
 /// The fusion network with fixed agents over the rows of a buffer, incrementally and in fixed memory.
 ///
-/// Rows have slots `0..len` as in [`NeighborBuffer`](crate::neighbors::NeighborBuffer). Nothing is allocated after
+/// Rows have slots `0..len` as in [`NeighborBuffer`](crate::neighbors::NeighborBuffer), which keeps them: `rows [len, D]` is
+/// lent at each call, the same as at the last one but for what [`Online::replace`] was told. Nothing is allocated after
 /// [`Online::new`].
 #[derive(Clone, Debug)]
 pub struct Online {
@@ -64,14 +68,12 @@ pub struct Online {
     finals: Vec<f32>,
     states: Vec<Final>,
 
-    /// Rows stored since the last update; while updating, rows whose input of the layer at hand changed.
+    /// Rows stored since the last update; while updating, rows whose input of the layer at hand is another one.
     changed: RowSet,
     /// Whether rows or k changed since the last update.
     pending: bool,
     /// Rows with other reciprocal neighbours than before.
     relinked: Vec<u32>,
-    /// Stale rows that are asked for.
-    wanted: RowSet,
     stage: Stage,
     recomputed: Vec<Recomputed>,
 }
@@ -99,7 +101,7 @@ impl Online {
         }
         let Weights { width, heads, norm_eps, mean_weight, layers, batch_norm, .. } = weights;
         let layers: Vec<Layer> = layers.into_iter().map(|layer| Layer::new(layer, heads, norm_eps)).collect();
-        let stage = Stage::new(&layers, width, max_rows, max_k);
+        let stage = Stage::new(&layers, max_rows, max_k);
         Ok(Self {
             width,
             max_rows,
@@ -109,14 +111,15 @@ impl Online {
             batch_norm,
             len: 0,
             recomputed: vec![Recomputed::default(); layers.len()],
-            floors: layers.into_iter().map(|layer| Floor::new(layer, width, max_rows)).collect(),
+            floors: (layers.into_iter().enumerate())
+                .map(|(number, layer)| Floor::new(layer, width, max_rows, number == 0))
+                .collect(),
             nearest: Nearest::new(max_rows, max_k),
             finals: vec![0.0; max_rows * width],
             states: vec![Final::Missing; max_rows],
             changed: RowSet::new(max_rows),
             pending: false,
             relinked: Vec::with_capacity(max_rows),
-            wanted: RowSet::new(max_rows),
             stage,
         })
     }
@@ -151,29 +154,15 @@ impl Online {
         self.top_k
     }
 
-    /// Stores a row in the next free slot and says which that is.
-    ///
-    /// # Errors
-    /// As [`Online::replace`].
-    pub fn push(&mut self, embedding: Embedding<'_>) -> Result<usize> {
-        let slot = self.len;
-        self.replace(slot, embedding)?;
-        Ok(slot)
-    }
-
-    /// Stores a row in `slot`: a filled one, whose row is gone then, or the next free one.
+    /// Takes note that the row in `slot` of `rows [n, D]` is new: in place of another one, or in the next free slot.
     ///
     /// Costs one scalar product a row, and no pass through the network: that waits for the next question, so several
     /// new rows of one frame are worked on together.
     ///
     /// # Errors
-    /// [`Error::EmbeddingWidth`] if the embedding is not D wide, [`Error::FusionInput`] if the slot leaves a gap,
-    /// [`Error::TooLarge`] if it is beyond the room. Nothing changes then.
-    pub fn replace(&mut self, slot: usize, embedding: Embedding<'_>) -> Result<()> {
-        let values = embedding.as_slice();
-        if values.len() != self.width {
-            return Err(Error::EmbeddingWidth { what: "fusion weights", expected: self.width, found: values.len() });
-        }
+    /// [`Error::FusionInput`] if the slot leaves a gap, `rows` are not as many as are held then, or the row is zero or not
+    /// finite, [`Error::TooLarge`] if the slot is beyond the room. Nothing changes then.
+    pub fn replace(&mut self, slot: usize, rows: &[f32]) -> Result<()> {
         if slot >= self.max_rows {
             let what = "rows of the fusion network";
             return Err(Error::TooLarge { what, found: slot + 1, max: self.max_rows, constant: "NEIGHBORS" });
@@ -181,11 +170,17 @@ impl Online {
         if slot > self.len {
             return Err(refused(format!("a slot up to {}, the next free one", self.len), format!("slot {slot}")));
         }
+        let len = self.len.max(slot + 1);
+        if rows.len() != len * self.width {
+            return Err(refused(
+                format!("{len} rows of {} floats", self.width),
+                format!("{} floats in all", rows.len()),
+            ));
+        }
+        check_row(slot, &rows[slot * self.width..][..self.width])?;
         self.begin();
-        self.len = self.len.max(slot + 1);
-        let input = &mut self.floors[0].input[..self.len * self.width];
-        input[slot * self.width..][..self.width].copy_from_slice(values);
-        self.nearest.replace(slot, input, self.width, self.top_k);
+        self.len = len;
+        self.nearest.replace(slot, rows, self.width, self.top_k);
         self.states[slot] = Final::Missing;
         self.changed.insert(slot as u32);
         Ok(())
@@ -216,34 +211,24 @@ impl Online {
         self.states.fill(Final::Missing);
     }
 
-    /// Computes what the rows stored since the last call changed, in all layers but the last one. The questions below
-    /// do so themselves.
-    pub fn update(&mut self) {
+    /// Finds out which rows are stale after those stored since the last call. The questions below do so themselves.
+    ///
+    /// # Panics
+    /// As all questions: if `rows` are not as many as are held.
+    pub fn update(&mut self, rows: &[f32]) {
+        assert_eq!(rows.len(), self.len * self.width, "fusion: other rows than those held");
         if !std::mem::take(&mut self.pending) {
             return;
         }
-        let Self { floors, nearest, changed, relinked, stage, recomputed, .. } = self;
-        nearest.settle(&floors[0].input[..self.len * self.width], self.width, self.top_k, relinked);
-        let last = floors.len() - 1;
-        for at in 0..=last {
-            for rows in changed.blocks() {
-                stage.project(&mut floors[at], rows);
-            }
+        let Self { floors, nearest, changed, relinked, .. } = self;
+        nearest.settle(rows, self.width, self.top_k, relinked);
+        floors[0].renew(changed.as_slice());
+        for (number, floor) in floors.iter_mut().enumerate() {
             changed.spread(nearest);
-            if at == 0 {
-                for row in relinked.iter() {
-                    changed.insert(*row);
-                }
+            if number == 0 {
+                changed.insert_all(relinked);
             }
-            if at == last {
-                break;
-            }
-            let (done, next) = floors.split_at_mut(at + 1);
-            for rows in changed.blocks() {
-                let output = stage.pass(&done[at], rows, nearest);
-                scatter(output, rows, &mut next[0].input);
-            }
-            recomputed[at].add(changed.as_slice().len());
+            floor.outdate(changed.as_slice());
         }
         for row in changed.as_slice() {
             let state = &mut self.states[*row as usize];
@@ -255,38 +240,58 @@ impl Online {
     }
 
     /// The rows whose final value changed since it was last computed, by slot.
-    pub fn stale(&mut self) -> impl Iterator<Item = usize> {
-        self.update();
+    ///
+    /// # Panics
+    /// As [`Online::update`].
+    pub fn stale(&mut self, rows: &[f32]) -> impl Iterator<Item = usize> {
+        self.update(rows);
         let states = self.states[..self.len].iter().enumerate();
         states.filter(|(_, state)| matches!(state, Final::Missing | Final::Stale)).map(|(row, _)| row)
     }
 
-    /// Brings the final values of `rows` up to date, all together. Slots that are not filled are passed over.
-    pub fn fuse(&mut self, rows: impl IntoIterator<Item = usize>) {
-        self.update();
-        for row in rows.into_iter().filter(|row| *row < self.len) {
-            if matches!(self.states[row], Final::Missing | Final::Stale) {
-                self.wanted.insert(row as u32);
+    /// Brings the final values in the slots `asked` up to date, all together. Slots that are not filled are passed over.
+    ///
+    /// # Panics
+    /// As [`Online::update`].
+    pub fn fuse(&mut self, rows: &[f32], asked: impl IntoIterator<Item = usize>) {
+        self.update(rows);
+        let Self { width, floors, nearest, finals, states, stage, recomputed, .. } = self;
+        let last = floors.len() - 1;
+        for slot in asked.into_iter().filter(|slot| *slot < self.len) {
+            floors[last].want(slot as u32);
+        }
+        // Down: what the answer is made of. Up: compute it.
+        for at in (0..last).rev() {
+            let (below, above) = floors.split_at_mut(at + 1);
+            for neighbor in above[0].wanted.as_slice().iter().flat_map(|row| nearest.mutual(*row)) {
+                below[at].want(*neighbor);
             }
         }
-        let Self { floors, nearest, wanted, stage, recomputed, .. } = self;
-        let last = floors.len() - 1;
-        let input = &floors[0].input[..self.len * self.width];
-        let output = Output { mean_weight: self.mean_weight, input };
-        for rows in wanted.blocks() {
-            let fused = stage.pass(&floors[last], rows, nearest);
-            for (row, fused) in rows.iter().zip(fused.chunks_exact_mut(self.width)) {
+        for at in 0..last {
+            let (below, above) = floors.split_at_mut(at + 1);
+            let input = std::mem::take(&mut below[at].input);
+            let count = stage.compute(&mut below[at], if at == 0 { rows } else { &input }, nearest, |rows, output| {
+                scatter(output, rows, &mut above[0].input);
+                above[0].renew(rows);
+            });
+            below[at].input = input;
+            recomputed[at].add(count);
+        }
+        let output = Output { mean_weight: self.mean_weight, input: rows };
+        let input = std::mem::take(&mut floors[last].input);
+        let count = stage.compute(&mut floors[last], if last == 0 { rows } else { &input }, nearest, |rows, fused| {
+            for (row, fused) in rows.iter().zip(fused.chunks_exact_mut(*width)) {
                 self.batch_norm.apply(fused);
-                let place = &mut self.finals[*row as usize * self.width..][..self.width];
+                let place = &mut finals[*row as usize * *width..][..*width];
                 let usable = output.final_row(fused, nearest.mutual(*row), place).is_ok();
                 if !usable {
                     place.fill(0.0);
                 }
-                self.states[*row as usize] = if usable { Final::Fresh } else { Final::Refused };
+                states[*row as usize] = if usable { Final::Fresh } else { Final::Refused };
             }
-        }
-        recomputed[last].add(wanted.as_slice().len());
-        wanted.clear();
+        });
+        floors[last].input = input;
+        recomputed[last].add(count);
     }
 
     /// The row as retrieval uses it, `[D]`, of length 1: [`Fused::final_row`](super::Fused::final_row) of the rows now.
@@ -294,13 +299,16 @@ impl Online {
     /// # Errors
     /// [`Error::FusionInput`] if there is no such row, [`Error::BadEmbedding`] if the network's output is zero or not
     /// finite.
-    pub fn fused(&mut self, row: usize) -> Result<&[f32]> {
-        if row >= self.len {
-            return Err(refused(format!("a row below {}", self.len), format!("row {row}")));
+    ///
+    /// # Panics
+    /// As [`Online::update`].
+    pub fn fused(&mut self, rows: &[f32], slot: usize) -> Result<&[f32]> {
+        if slot >= self.len {
+            return Err(refused(format!("a row below {}", self.len), format!("row {slot}")));
         }
-        self.fuse([row]);
-        match self.last_fused(row) {
-            Some(fused) if self.states[row] != Final::Refused => Ok(fused),
+        self.fuse(rows, [slot]);
+        match self.last_fused(slot) {
+            Some(fused) if self.states[slot] != Final::Refused => Ok(fused),
             _ => Err(Error::BadEmbedding { found: "zero or not finite after fusion" }),
         }
     }
@@ -312,10 +320,13 @@ impl Online {
         known.then(|| &self.finals[row * self.width..][..self.width])
     }
 
-    /// `R(row)`: the row itself and its reciprocal neighbours, the most similar first; empty beyond the last row.
-    pub fn neighbors(&mut self, row: usize) -> &[u32] {
-        self.update();
-        if row < self.len { self.nearest.mutual(row as u32) } else { &[] }
+    /// `R(slot)`: the row itself and its reciprocal neighbours, the most similar first; empty beyond the last row.
+    ///
+    /// # Panics
+    /// As [`Online::update`].
+    pub fn neighbors(&mut self, rows: &[f32], slot: usize) -> &[u32] {
+        self.update(rows);
+        if slot < self.len { self.nearest.mutual(slot as u32) } else { &[] }
     }
 
     /// Rows computed, by layer: what the full pass would be is the number of rows held, in each.
@@ -335,12 +346,11 @@ impl Online {
             + size_of_val(self.states.as_slice())
             + size_of_val(self.recomputed.as_slice())
             + self.relinked.capacity() * size_of::<u32>();
-        let sets = self.changed.bytes() + self.wanted.bytes();
         Bytes {
             weights: floors.iter().map(|floor| floor.layer.bytes()).sum::<usize>() + self.batch_norm.bytes(),
             scratch: floors.iter().map(Floor::bytes).sum::<usize>()
                 + kept
-                + sets
+                + self.changed.bytes()
                 + self.nearest.bytes()
                 + self.stage.bytes(),
         }

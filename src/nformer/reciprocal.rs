@@ -1,17 +1,21 @@
 //! Reciprocal neighbours: who is among the nearest of whom, both ways.
 
-use crate::kernels::{dot, top_k};
+use crate::kernels::{dots, top_k};
 use crate::size::MAX_TOP_K;
+
+/// Rows whose scores are computed together.
+const TOGETHER: usize = 4;
 
 /// For each row i the set `R(i) = { j : j in T(i) and i in T(j) }`, where `T(i)` are the k rows with the largest
 /// `S[i, .]`, `S = X X^T` (cosine for rows of length 1; the lower index wins a tie). i itself is always in `T(i)`, also
 /// where k or more other rows equal it, so no set is empty.
 ///
-/// Fixed lists `[rows, k]`: dense `[rows, rows]` scores are never kept.
+/// Fixed lists `[rows, k]`: the dense `[rows, rows]` scores are never kept, but those of a few rows at a time.
 #[derive(Clone, Debug)]
 pub(super) struct ReciprocalNeighbors {
     /// Places of a list: the largest possible k.
     places: usize,
+    /// `[TOGETHER, rows]`.
     scores: Vec<f32>,
     nearest: Vec<u32>,
     mutual: Vec<u32>,
@@ -24,7 +28,7 @@ impl ReciprocalNeighbors {
         let places = max_rows.min(MAX_TOP_K);
         Self {
             places,
-            scores: vec![0.0; max_rows],
+            scores: vec![0.0; TOGETHER.min(max_rows) * max_rows],
             nearest: vec![0; max_rows * places],
             mutual: vec![0; max_rows * places],
             counts: vec![0; max_rows],
@@ -34,14 +38,14 @@ impl ReciprocalNeighbors {
     /// Finds the sets of `rows [n, width]`; `k` is at most n and at most the places of a list.
     pub(super) fn find(&mut self, rows: &[f32], width: usize, k: usize) {
         let count = rows.len() / width;
-        let scores = &mut self.scores[..count];
-        let lists = self.nearest.chunks_exact_mut(self.places.max(1));
-        for ((index, row), list) in rows.chunks_exact(width).enumerate().zip(lists) {
-            for (score, other) in scores.iter_mut().zip(rows.chunks_exact(width)) {
-                *score = dot(row, other);
+        let mut lists = self.nearest.chunks_exact_mut(self.places.max(1)).take(count).enumerate();
+        for some in rows.chunks(TOGETHER * width) {
+            let scores = &mut self.scores[..some.len() / width * count];
+            dots(some, rows, width, scores);
+            for (scores, (index, list)) in scores.chunks_exact_mut(count).zip(lists.by_ref()) {
+                scores[index] = f32::INFINITY;
+                top_k(scores, &mut list[..k]);
             }
-            scores[index] = f32::INFINITY;
-            top_k(scores, &mut list[..k]);
         }
         let (nearest, places) = (&self.nearest, self.places);
         let nearest = |row: u32| &nearest[row as usize * places..][..k];
@@ -51,7 +55,8 @@ impl ReciprocalNeighbors {
     }
 
     /// `R(row)`, the most similar first.
-    pub(super) fn of(&self, row: usize) -> &[u32] {
+    pub(super) fn of(&self, row: u32) -> &[u32] {
+        let row = row as usize;
         &self.mutual[row * self.places..][..self.counts[row] as usize]
     }
 
@@ -87,7 +92,7 @@ mod tests {
     fn sets(rows: &[f32], width: usize, k: usize) -> Vec<Vec<u32>> {
         let mut neighbors = ReciprocalNeighbors::new(rows.len() / width);
         neighbors.find(rows, width, k);
-        (0..rows.len() / width).map(|row| neighbors.of(row).to_vec()).collect()
+        (0..rows.len() / width).map(|row| neighbors.of(row as u32).to_vec()).collect()
     }
 
     #[test]

@@ -54,7 +54,7 @@ pub(super) struct Dense {
     pub(super) bias: Vec<f32>,
     pub(super) inputs: usize,
     /// How it is packed.
-    precision: Precision,
+    pub(super) precision: Precision,
 }
 
 /// Scale and shift of a layer norm, `[D]` each.

@@ -56,7 +56,7 @@ impl Fusion {
             }
         }
         self.owners[slot] = None;
-        self.online.replace(slot, embedding)
+        self.online.replace(slot, self.buffer.rows())
     }
 
     /// Brings the fused rows up to date of everybody known and of the tracks `asked`: only what the new rows changed.
@@ -64,7 +64,7 @@ impl Fusion {
         self.online.set_top_k(self.top_k.min(self.buffer.len() / ROWS_PER_NEIGHBOR).max(1))?;
         let rows = self.buffer.tags().iter().zip(&self.owners).enumerate();
         let used = rows.filter(|(_, (tag, owner))| owner.is_some() || asked.contains(&tag.track));
-        self.online.fuse(used.map(|(slot, _)| slot));
+        self.online.fuse(self.buffer.rows(), used.map(|(slot, _)| slot));
         Ok(())
     }
 

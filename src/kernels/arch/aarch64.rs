@@ -8,7 +8,7 @@ use std::arch::aarch64::{
 };
 use std::arch::asm;
 
-use super::{Group, Int8Tile, Line, Shape, Sums};
+use super::{BLOCK, Group, Int8Tile, Line, Piece, Shape, Sums};
 
 /// Every 64-bit ARM has these instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl Int8Tile for Neon {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -51,7 +51,7 @@ impl Int8Tile for DotProduct {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -64,12 +64,12 @@ impl Int8Tile for DotProduct {
 /// Then neighbours are added in 32 bits, and the two halves of each output at the end.
 #[target_feature(enable = "neon")]
 fn neon_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
     let pairs = panels.first().map_or(0, |panel| panel.as_chunks::<2>().0.len());
-    let x = x.map(|row| &row.as_chunks::<2>().0[..pairs]);
+    let x = x.each_ref().map(|row| &row.as_chunks::<2>().0[..pairs]);
     let panels = panels.map(|panel| &panel.as_chunks::<2>().0[..pairs]);
     for panel in 0..PANELS {
         let mut sums = [[[vdupq_n_s32(0); 2]; 4]; ROWS];
@@ -96,12 +96,12 @@ fn neon_tile<const ROWS: usize, const PANELS: usize>(
 
 #[target_feature(enable = "neon,dotprod")]
 fn dot_product_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
-    let groups = panels.first().map_or(0, |panel| panel.len());
-    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = panels.map(|panel| &panel[..groups]);
     let mut sums = [[[vdupq_n_s32(0); 4]; PANELS]; ROWS];
     for at in 0..groups {
         let weights = panels.map(|panel| load_weights(&panel[at]));

@@ -1,7 +1,7 @@
 //! The definition: safe loops over lanes.
 
-use super::super::{LANES, mul_add};
-use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+use super::super::LANES;
+use super::{Arithmetic, FloatTile, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work, run};
 
 /// Runs everywhere.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,58 +18,56 @@ impl FloatTile for Plain {
     #[inline]
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[f32]; ROWS],
+        x: &[Piece<f32>; ROWS],
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
-        for (at, panel) in panels.into_iter().enumerate() {
-            let mut sums = totals.map(|row| row[at].0);
-            one_panel(x, panel, &mut sums);
-            for (totals, sums) in totals.iter_mut().zip(sums) {
-                totals[at].0 = sums;
-            }
-        }
+        run(Tile { x, panels, totals });
     }
 }
 
-#[inline]
-fn one_panel<const ROWS: usize>(x: [&[f32]; ROWS], panel: &[Line<f32>], totals: &mut [[f32; LANES]; ROWS]) {
-    for (number, block) in panel.chunks(LONG).enumerate() {
-        let x = x.map(|row| &row[number * LONG..][..block.len()]);
-        let mut middle = [[0.0; LANES]; ROWS];
-        let (short, rest) = block.as_chunks::<SHORT>();
-        for (number, block) in short.iter().enumerate() {
-            add(&mut middle, &products(x.map(|row| &row[number * SHORT..][..SHORT]), block));
+struct Tile<'a, const ROWS: usize, const PANELS: usize> {
+    x: &'a [Piece<f32>; ROWS],
+    panels: [&'a [Line<f32>]; PANELS],
+    totals: &'a mut Sums<f32, ROWS, PANELS>,
+}
+
+impl<const ROWS: usize, const PANELS: usize> Work for Tile<'_, ROWS, PANELS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        for (at, panel) in self.panels.into_iter().enumerate() {
+            for start in (0..panel.len()).step_by(SHORT) {
+                let sums = products::<A, ROWS>(self.x, start, &panel[start..panel.len().min(start + SHORT)]);
+                for row in 0..ROWS {
+                    for lane in 0..LANES {
+                        self.totals[row][at].0[lane] += sums[row][lane];
+                    }
+                }
+            }
         }
-        if !rest.is_empty() {
-            add(&mut middle, &products(x.map(|row| &row[short.len() * SHORT..]), rest));
-        }
-        add(totals, &middle);
     }
 }
 
 /// The loops over lanes become vector instructions only in this simple form: indices, no iterators, one panel.
-#[inline]
-fn products<const ROWS: usize>(x: [&[f32]; ROWS], panel: &[Line<f32>]) -> [[f32; LANES]; ROWS] {
+#[inline(always)]
+fn products<A: Arithmetic, const ROWS: usize>(
+    x: &[Piece<f32>; ROWS],
+    start: usize,
+    panel: &[Line<f32>],
+) -> [[f32; LANES]; ROWS] {
     let mut sums = [[0.0; LANES]; ROWS];
+    let x: [&[f32]; ROWS] = std::array::from_fn(|row| &x[row][start..start + panel.len()]);
     for (at, Line(weights)) in panel.iter().enumerate() {
         for row in 0..ROWS {
             let value = x[row][at];
             for lane in 0..LANES {
-                sums[row][lane] = mul_add(value, weights[lane], sums[row][lane]);
+                sums[row][lane] = A::mul_add(value, weights[lane], sums[row][lane]);
             }
         }
     }
     sums
-}
-
-#[inline]
-fn add<const ROWS: usize>(totals: &mut [[f32; LANES]; ROWS], sums: &[[f32; LANES]; ROWS]) {
-    for (totals, sums) in totals.iter_mut().zip(sums) {
-        for (total, sum) in totals.iter_mut().zip(sums) {
-            *total += sum;
-        }
-    }
 }
 
 impl Int8Tile for PlainInt8 {
@@ -79,7 +77,7 @@ impl Int8Tile for PlainInt8 {
     #[inline]
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {

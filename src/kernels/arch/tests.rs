@@ -1,10 +1,41 @@
 //! One check of every version, stamped: the same bits as the definition.
 
 use super::super::LANES;
-use super::super::reference::bytes;
-#[cfg(target_arch = "x86_64")]
-use super::super::reference::matrix;
+use super::super::reference::{bytes, matrix};
 use super::*;
+
+/// What kernels are made of: lanes and their sum, and a loop that the compiler turns into vector instructions.
+struct Everything<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+}
+
+impl Work for Everything<'_> {
+    type Output = Vec<u32>;
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) -> Vec<u32> {
+        let mut results = Vec::new();
+        let mut lanes = A::zeros();
+        for (a, b) in self.a.as_chunks().0.iter().zip(self.b.as_chunks().0) {
+            lanes = A::mul_add_lanes(a, b, lanes);
+            results.push(A::sum(lanes).to_bits());
+        }
+        for (a, b) in self.a.iter().zip(self.b) {
+            results.push(A::mul_add(*a, *b, 0.1).to_bits());
+        }
+        results
+    }
+}
+
+#[test]
+fn every_version_does_the_same_arithmetic() {
+    let (a, b) = (matrix(1, 400, 3), matrix(1, 400, 4));
+    let results = each_version(|| Everything { a: &a, b: &b });
+    assert!(results.iter().all(|result| *result == results[0]), "{} versions", results.len());
+    // A rounding less shows: two definitions that agreed would test nothing.
+    assert_ne!(Everything { a: &a, b: &b }.run::<Separate>(), results[0]);
+}
 
 /// Rows and panels of a tile, with the definition's sums beside those of `tiles`.
 fn compare_int8<const ROWS: usize, const PANELS: usize, T: Int8Tile>(
@@ -13,16 +44,16 @@ fn compare_int8<const ROWS: usize, const PANELS: usize, T: Int8Tile>(
     mut value: impl FnMut() -> i8,
 ) {
     let mut group = || std::array::from_fn(|_| value());
-    let x: [Vec<Group>; ROWS] = std::array::from_fn(|_| (0..groups).map(|_| group()).collect());
+    let x: Box<[Piece<Group>; ROWS]> = Box::new(std::array::from_fn(|_| std::array::from_fn(|_| group())));
     let mut weight = || group().map(|byte| byte.max(-127));
     let panels: [Vec<Line<Group>>; PANELS] =
         std::array::from_fn(|_| (0..groups).map(|_| Line(std::array::from_fn(|_| weight()))).collect());
-    let (x, panels) = (x.each_ref().map(Vec::as_slice), panels.each_ref().map(Vec::as_slice));
+    let panels = panels.each_ref().map(Vec::as_slice);
 
     let start = [[Line(std::array::from_fn(|lane| 1000 * lane as i32 - 5000)); PANELS]; ROWS];
     let (mut expected, mut found) = (start, start);
-    PlainInt8.tile(x, panels, &mut expected);
-    tiles.tile(x, panels, &mut found);
+    PlainInt8.tile(&x, panels, &mut expected);
+    tiles.tile(&x, panels, &mut found);
     for row in 0..ROWS {
         for panel in 0..PANELS {
             for lane in 0..LANES {
@@ -38,25 +69,32 @@ fn compare_int8<const ROWS: usize, const PANELS: usize, T: Int8Tile>(
     }
 }
 
+/// `$check` for the tiles of every shape, with these arguments.
+macro_rules! every_shape {
+    ($check:ident, $tiles:expr, $($argument:expr),+) => {
+        every_shape!($check, $tiles, ($($argument),+),
+            1 1, 1 4, 1 8, 2 1, 2 2, 2 8, 3 1, 3 8, 4 1, 4 4, 5 1, 5 4, 6 1, 6 4, 7 1, 7 2, 8 1, 8 2, 9 1, 9 2, 10 1, 10 2,
+            11 1, 11 2, 12 1, 12 2);
+    };
+    ($check:ident, $tiles:expr, $arguments:tt, $($rows:literal $panels:literal),+) => {
+        $(every_shape!(one $check, $tiles, $arguments, $rows, $panels);)+
+    };
+    (one $check:ident, $tiles:expr, ($($argument:expr),+), $rows:literal, $panels:literal) => {
+        $check::<$rows, $panels, _>($tiles, $($argument),+)
+    };
+}
+
 fn all_int8_shapes<T: Int8Tile>(tiles: T, groups: usize, mut value: impl FnMut() -> i8) {
-    compare_int8::<1, 1, T>(tiles, groups, &mut value);
-    compare_int8::<1, 4, T>(tiles, groups, &mut value);
-    compare_int8::<1, 8, T>(tiles, groups, &mut value);
-    compare_int8::<2, 1, T>(tiles, groups, &mut value);
-    compare_int8::<2, 2, T>(tiles, groups, &mut value);
-    compare_int8::<2, 4, T>(tiles, groups, &mut value);
-    compare_int8::<3, 1, T>(tiles, groups, &mut value);
-    compare_int8::<3, 2, T>(tiles, groups, &mut value);
-    compare_int8::<4, 1, T>(tiles, groups, &mut value);
-    compare_int8::<4, 2, T>(tiles, groups, &mut value);
+    every_shape!(compare_int8, tiles, groups, &mut value);
 }
 
 #[cfg(target_arch = "x86_64")]
-fn compare_float<const ROWS: usize, const PANELS: usize>(tiles: impl FloatTile, inputs: usize) {
-    let x: [Vec<f32>; ROWS] = std::array::from_fn(|row| matrix(1, inputs, 7 + row as u64));
+fn compare_float<const ROWS: usize, const PANELS: usize, T: FloatTile>(tiles: T, inputs: usize) {
+    let values = matrix(ROWS, BLOCK + LANES, 7);
+    let (x, _) = values.as_chunks::<{ BLOCK + LANES }>();
+    let x: &[Piece<f32>; ROWS] = x.first_chunk().unwrap();
     let weights = matrix(PANELS * inputs, LANES, 99 + inputs as u64);
     let lines: Vec<Line<f32>> = weights.as_chunks::<LANES>().0.iter().map(|line| Line(*line)).collect();
-    let x = x.each_ref().map(Vec::as_slice);
     let panels: [&[Line<f32>]; PANELS] = std::array::from_fn(|panel| &lines[panel * inputs..][..inputs]);
     let start = [[Line(std::array::from_fn(|lane| lane as f32 * 0.1 - 0.7)); PANELS]; ROWS];
     let (mut expected, mut found) = (start, start);
@@ -103,9 +141,9 @@ macro_rules! stamp {
                         if at / rhythm % 2 == 0 { i8::MIN } else { i8::MAX }
                     });
                 }
-                // The widest row.
-                compare_int8::<1, 1, _>(tiles, 8192, || i8::MIN);
-                compare_int8::<2, 1, _>(tiles, 8192, || i8::MAX);
+                // A whole block.
+                compare_int8::<1, 1, _>(tiles, BLOCK, || i8::MIN);
+                compare_int8::<2, 1, _>(tiles, BLOCK, || i8::MAX);
             }
         }
     };
@@ -116,16 +154,8 @@ macro_rules! stamp {
                 eprintln!("SKIPPED: this processor has no {}", stringify!($name));
                 return;
             };
-            for inputs in (0..=2 * SHORT + 1).chain([LONG - 1, LONG, LONG + 1, 2 * LONG + SHORT + 1, 1024]) {
-                compare_float::<1, 1>(tiles, inputs);
-                compare_float::<1, 4>(tiles, inputs);
-                compare_float::<2, 2>(tiles, inputs);
-                compare_float::<3, 1>(tiles, inputs);
-                compare_float::<4, 1>(tiles, inputs);
-                compare_float::<1, 8>(tiles, inputs);
-                compare_float::<2, 4>(tiles, inputs);
-                compare_float::<3, 2>(tiles, inputs);
-                compare_float::<4, 2>(tiles, inputs);
+            for inputs in (0..=2 * LANES + 1).chain([SHORT - 1, SHORT, SHORT + 1, 2 * SHORT + 1, BLOCK - 1, BLOCK]) {
+                every_shape!(compare_float, tiles, inputs);
             }
         }
     };

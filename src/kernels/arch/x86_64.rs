@@ -3,25 +3,29 @@
 #![allow(unsafe_code, reason = "intrinsics: loads, stores, and calls after the processor was asked")]
 
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_load_si128, _mm_madd_epi16,
-    _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8,
-    _mm256_abs_epi8, _mm256_add_epi32, _mm256_add_ps, _mm256_load_ps, _mm256_load_si256, _mm256_madd_epi16,
-    _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sign_epi8,
-    _mm256_store_ps, _mm256_store_si256, _mm512_add_ps, _mm512_dpbusd_epi32, _mm512_load_ps, _mm512_load_si512,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_store_ps, _mm512_store_si512,
+    __m128i, __m256, __m256i, __m512, __m512i, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtsi128_si32, _mm_cvtss_f32,
+    _mm_load_si128, _mm_madd_epi16, _mm_movehl_ps, _mm_set1_epi32, _mm_setzero_si128, _mm_shuffle_epi32,
+    _mm_shuffle_ps, _mm_srai_epi16, _mm_unpackhi_epi8, _mm_unpacklo_epi8, _mm256_abs_epi8, _mm256_add_epi32,
+    _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256,
+    _mm256_loadu_ps, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8, _mm256_store_ps, _mm256_store_si256, _mm512_add_ps,
+    _mm512_castps512_ps256, _mm512_dpbusd_epi32, _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_load_ps,
+    _mm512_load_si512, _mm512_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+    _mm512_store_ps, _mm512_store_si512,
 };
 
-use super::{FloatTile, Group, Int8Tile, LONG, Line, SHORT, Shape, Sums};
+use super::super::LANES;
+use super::{Arithmetic, BLOCK, FloatTile, Group, Int8Tile, Line, Piece, SHORT, Shape, Sums, Work};
 
 /// Every 64-bit x86 has SSE2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Sse2;
 
-/// Proof that the processor has AVX2.
+/// Proof that the processor has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx2(());
 
-/// Proof that the processor has AVX-512.
+/// Proof that the processor has AVX-512, and AVX2 and FMA with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Avx512(());
 
@@ -31,13 +35,42 @@ pub(in super::super) struct Avx512Vnni(());
 
 impl Avx2 {
     pub(in super::super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx2").then_some(Self(()))
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self(()))
+    }
+
+    /// The work, compiled for this processor.
+    #[expect(clippy::unused_self, reason = "it is the proof")]
+    #[inline]
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,fma")]
+        fn compiled<W: Work>(work: W) -> W::Output {
+            work.run::<Narrow>()
+        }
+        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
+        unsafe { compiled(work) }
     }
 }
 
 impl Avx512 {
     pub(in super::super) fn detect() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let narrower = Avx2::detect().is_some();
+        let all = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        (narrower && all).then_some(Self(()))
+    }
+
+    /// The work, compiled for this processor.
+    #[expect(clippy::unused_self, reason = "it is the proof")]
+    #[inline]
+    pub(super) fn run<W: Work>(self, work: W) -> W::Output {
+        #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+        fn compiled<W: Work>(work: W) -> W::Output {
+            work.run::<Wide>()
+        }
+        // SAFETY: `self` exists, so the processor has these instructions.
+        unsafe { compiled(work) }
     }
 }
 
@@ -47,16 +80,91 @@ impl Avx512Vnni {
     }
 }
 
+/// [`Fused`](super::Fused) within [`Avx2::run`].
+struct Narrow;
+
+/// [`Fused`](super::Fused) within [`Avx512::run`].
+struct Wide;
+
+impl Arithmetic for Narrow {
+    type Lanes = [__m256; 2];
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn zeros() -> Self::Lanes {
+        // SAFETY: only within `Avx2::run`, where the processor has AVX2.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+
+    #[inline(always)]
+    fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], sums: Self::Lanes) -> Self::Lanes {
+        let (a, b) = (a.as_ptr(), b.as_ptr());
+        // SAFETY: only within `Avx2::run`, where the processor has FMA; sixteen floats are twice eight.
+        unsafe {
+            [
+                _mm256_fmadd_ps(_mm256_loadu_ps(a), _mm256_loadu_ps(b), sums[0]),
+                _mm256_fmadd_ps(_mm256_loadu_ps(a.add(8)), _mm256_loadu_ps(b.add(8)), sums[1]),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn sum(lanes: Self::Lanes) -> f32 {
+        // SAFETY: only within `Avx2::run`, where the processor has AVX2.
+        unsafe { sum_of_eight(_mm256_add_ps(lanes[0], lanes[1])) }
+    }
+}
+
+impl Arithmetic for Wide {
+    type Lanes = __m512;
+
+    #[inline(always)]
+    fn mul_add(a: f32, b: f32, c: f32) -> f32 {
+        a.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn zeros() -> Self::Lanes {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    fn mul_add_lanes(a: &[f32; LANES], b: &[f32; LANES], sums: Self::Lanes) -> Self::Lanes {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512; a register is sixteen floats.
+        unsafe { _mm512_fmadd_ps(_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr()), sums) }
+    }
+
+    #[inline(always)]
+    fn sum(lanes: Self::Lanes) -> f32 {
+        // SAFETY: only within `Avx512::run`, where the processor has AVX-512.
+        unsafe { sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes))) }
+    }
+}
+
+/// As [`Arithmetic::sum`], from eight on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sum_of_eight(lanes: __m256) -> f32 {
+    let four = _mm_add_ps(_mm256_castps256_ps128(lanes), _mm256_extractf128_ps::<1>(lanes));
+    let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}
+
 impl FloatTile for Avx2 {
     const SHAPE: Shape = Shape::Medium;
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[f32]; ROWS],
+        x: &[Piece<f32>; ROWS],
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
-        // SAFETY: `self` exists, so the processor has AVX2; a build with FMA runs only where there is FMA.
+        // SAFETY: `self` exists, so the processor has AVX2 and FMA.
         unsafe { float_tile(x, panels, totals) }
     }
 }
@@ -66,7 +174,7 @@ impl FloatTile for Avx512 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[f32]; ROWS],
+        x: &[Piece<f32>; ROWS],
         panels: [&[Line<f32>]; PANELS],
         totals: &mut Sums<f32, ROWS, PANELS>,
     ) {
@@ -81,11 +189,11 @@ impl Int8Tile for Sse2 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
-        for (x, sums) in x.into_iter().zip(sums) {
+        for (x, sums) in x.iter().zip(sums) {
             for (panel, total) in panels.into_iter().zip(sums) {
                 // SAFETY: the target has SSE2.
                 unsafe { sse2_row(x, panel, total) }
@@ -100,7 +208,7 @@ impl Int8Tile for Avx2 {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -115,7 +223,7 @@ impl Int8Tile for Avx512Vnni {
 
     fn tile<const ROWS: usize, const PANELS: usize>(
         self,
-        x: [&[Group]; ROWS],
+        x: &[Piece<Group>; ROWS],
         panels: [&[Line<Group>]; PANELS],
         sums: &mut Sums<i32, ROWS, PANELS>,
     ) {
@@ -124,100 +232,59 @@ impl Int8Tile for Avx512Vnni {
     }
 }
 
-/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
-#[cfg(target_feature = "fma")]
-#[inline]
 #[target_feature(enable = "avx2,fma")]
-fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-    std::arch::x86_64::_mm256_fmadd_ps(a, b, c)
-}
-
-/// `a * b + c`, in one rounding or in two as everywhere else in the build: the same bits as the definition.
-#[cfg(not(target_feature = "fma"))]
-#[inline]
-#[target_feature(enable = "avx2")]
-fn multiply_add(a: __m256, b: __m256, c: __m256) -> __m256 {
-    _mm256_add_ps(std::arch::x86_64::_mm256_mul_ps(a, b), c)
-}
-
-#[cfg_attr(target_feature = "fma", target_feature(enable = "avx2,fma"))]
-#[cfg_attr(not(target_feature = "fma"), target_feature(enable = "avx2"))]
 fn float_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[f32]; ROWS],
+    x: &[Piece<f32>; ROWS],
     panels: [&[Line<f32>]; PANELS],
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
-    let inputs = panels.first().map_or(0, |panel| panel.len());
-    for long in (0..inputs).step_by(LONG) {
-        let end = inputs.min(long + LONG);
-        let mut middle = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
-        for short in (long..end).step_by(SHORT) {
-            let block = short..end.min(short + SHORT);
-            let x = x.map(|row| &row[block.clone()]);
-            let panels = panels.map(|panel| &panel[block.clone()]);
-            let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
-            for at in 0..block.len() {
-                for panel in 0..PANELS {
-                    let weights = load_floats(&panels[panel][at]);
-                    for row in 0..ROWS {
-                        let value = _mm256_set1_ps(x[row][at]);
-                        for half in 0..2 {
-                            sums[row][panel][half] = multiply_add(value, weights[half], sums[row][panel][half]);
-                        }
+    let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = cut(panels, inputs);
+    for short in (0..inputs).step_by(SHORT) {
+        let mut sums = [[[_mm256_setzero_ps(); 2]; PANELS]; ROWS];
+        for at in short..inputs.min(short + SHORT) {
+            for panel in 0..PANELS {
+                let weights = load_floats(&panels[panel][at]);
+                for row in 0..ROWS {
+                    let value = _mm256_set1_ps(x[row][at]);
+                    for half in 0..2 {
+                        sums[row][panel][half] = _mm256_fmadd_ps(value, weights[half], sums[row][panel][half]);
                     }
                 }
             }
-            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                *middle = [_mm256_add_ps(middle[0], sums[0]), _mm256_add_ps(middle[1], sums[1])];
-            }
         }
-        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
+        for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
             let before = load_floats(total);
-            store_floats([_mm256_add_ps(before[0], middle[0]), _mm256_add_ps(before[1], middle[1])], total);
+            store_floats([_mm256_add_ps(before[0], sums[0]), _mm256_add_ps(before[1], sums[1])], total);
         }
     }
-}
-
-/// As [`multiply_add`], sixteen at once.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn multiply_add_wide(a: __m512, b: __m512, c: __m512) -> __m512 {
-    #[cfg(target_feature = "fma")]
-    return std::arch::x86_64::_mm512_fmadd_ps(a, b, c);
-    #[cfg(not(target_feature = "fma"))]
-    _mm512_add_ps(std::arch::x86_64::_mm512_mul_ps(a, b), c)
 }
 
 /// [`float_tile`] with a whole line in one register.
 #[target_feature(enable = "avx512f")]
 fn wide_float_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[f32]; ROWS],
+    x: &[Piece<f32>; ROWS],
     panels: [&[Line<f32>]; PANELS],
     totals: &mut Sums<f32, ROWS, PANELS>,
 ) {
-    let inputs = panels.first().map_or(0, |panel| panel.len());
-    for long in (0..inputs).step_by(LONG) {
-        let end = inputs.min(long + LONG);
-        let mut middle = [[_mm512_setzero_ps(); PANELS]; ROWS];
-        for short in (long..end).step_by(SHORT) {
-            let block = short..end.min(short + SHORT);
-            let x = x.map(|row| &row[block.clone()]);
-            let panels = panels.map(|panel| &panel[block.clone()]);
-            let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
-            for at in 0..block.len() {
+    let inputs = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = cut(panels, inputs);
+    for short in (0..inputs).step_by(SHORT) {
+        let mut sums = [[_mm512_setzero_ps(); PANELS]; ROWS];
+        for at in short..inputs.min(short + SHORT) {
+            let mut weights = [_mm512_setzero_ps(); PANELS];
+            for panel in 0..PANELS {
+                weights[panel] = load_wide(&panels[panel][at]);
+            }
+            for row in 0..ROWS {
+                let value = _mm512_set1_ps(x[row][at]);
                 for panel in 0..PANELS {
-                    let weights = load_wide(&panels[panel][at]);
-                    for row in 0..ROWS {
-                        sums[row][panel] = multiply_add_wide(_mm512_set1_ps(x[row][at]), weights, sums[row][panel]);
-                    }
+                    sums[row][panel] = _mm512_fmadd_ps(value, weights[panel], sums[row][panel]);
                 }
             }
-            for (middle, sums) in middle.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
-                *middle = _mm512_add_ps(*middle, *sums);
-            }
         }
-        for (total, middle) in totals.as_flattened_mut().iter_mut().zip(middle.as_flattened()) {
-            store_wide(_mm512_add_ps(load_wide(total), *middle), total);
+        for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
+            store_wide(_mm512_add_ps(load_wide(total), *sums), total);
         }
     }
 }
@@ -252,14 +319,17 @@ fn sse2_row(x: &[Group], panel: &[Line<Group>], total: &mut Line<i32>) {
 /// `sign(x) w` the sum of two products is at most 2 * 128 * 127 = 32512, as no weight is -128.
 #[target_feature(enable = "avx2")]
 fn avx2_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
-    let groups = panels.first().map_or(0, |panel| panel.len());
-    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
+    let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = cut(panels, groups);
     let ones = _mm256_set1_epi16(1);
-    let mut sums = totals.map(|row| row.map(|line| load_integers(&line)));
+    let mut sums = [[[_mm256_setzero_si256(); 2]; PANELS]; ROWS];
+    for (sums, total) in sums.as_flattened_mut().iter_mut().zip(totals.as_flattened()) {
+        *sums = load_integers(total);
+    }
     for at in 0..groups {
         for panel in 0..PANELS {
             let weights = load_integers(&panels[panel][at]);
@@ -283,28 +353,40 @@ fn avx2_tile<const ROWS: usize, const PANELS: usize>(
 /// bytes from 0 by their highest bit.
 #[target_feature(enable = "avx512f,avx512vnni")]
 fn vnni_tile<const ROWS: usize, const PANELS: usize>(
-    x: [&[Group]; ROWS],
+    x: &[Piece<Group>; ROWS],
     panels: [&[Line<Group>]; PANELS],
     totals: &mut Sums<i32, ROWS, PANELS>,
 ) {
-    let groups = panels.first().map_or(0, |panel| panel.len());
-    let (x, panels) = (x.map(|row| &row[..groups]), panels.map(|panel| &panel[..groups]));
-    let mut sums = totals.map(|row| row.map(|line| load_line(&line)));
+    let groups = panels.first().map_or(0, |panel| panel.len().min(BLOCK));
+    let panels = cut(panels, groups);
+    let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
+    for (sums, total) in sums.as_flattened_mut().iter_mut().zip(totals.as_flattened()) {
+        *sums = load_line(total);
+    }
     for at in 0..groups {
-        let mut values = [_mm512_setzero_si512(); ROWS];
-        for row in 0..ROWS {
-            values[row] = _mm512_set1_epi32(word(x[row][at]) ^ 0x8080_8080_u32.cast_signed());
-        }
+        let mut weights = [_mm512_setzero_si512(); PANELS];
         for panel in 0..PANELS {
-            let weights = load_line(&panels[panel][at]);
-            for row in 0..ROWS {
-                sums[row][panel] = _mm512_dpbusd_epi32(sums[row][panel], values[row], weights);
+            weights[panel] = load_line(&panels[panel][at]);
+        }
+        for row in 0..ROWS {
+            let value = _mm512_set1_epi32(word(x[row][at]) ^ 0x8080_8080_u32.cast_signed());
+            for panel in 0..PANELS {
+                sums[row][panel] = _mm512_dpbusd_epi32(sums[row][panel], value, weights[panel]);
             }
         }
     }
     for (total, sums) in totals.as_flattened_mut().iter_mut().zip(sums.as_flattened()) {
         store_line(*sums, total);
     }
+}
+
+/// Panels of one length, which the compiler knows from here on.
+#[inline(always)]
+fn cut<T, const PANELS: usize>(mut panels: [&[T]; PANELS], length: usize) -> [&[T]; PANELS] {
+    for panel in &mut panels {
+        *panel = &panel[..length];
+    }
+    panels
 }
 
 /// The four bytes of a group in one number.

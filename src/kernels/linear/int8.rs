@@ -1,19 +1,16 @@
 //! Weights and rows as bytes.
 
 use super::super::LANES;
-use super::super::arch::{FILLED, Group, Int8Kernel, Int8Tile, Line, PlainInt8, Shape};
+use super::super::arch::run as compiled;
+use super::super::arch::{
+    Arithmetic, BLOCK, FILLED, Group, Int8Kernel, Int8Tile, Line, Piece, PlainInt8, Shape, Sums, Work,
+};
 use super::quantise::{quantise, quantise_weights};
-use super::tiles::{Tiles, lines, run, write};
+use super::tiles::{FEW, MANY, Tiles, block, lines, pieces, run, write};
 
-/// Groups of the rows that are worked on together: what fits the first cache, and what one or a few rows need.
-const MANY: usize = 8192;
-const FEW: usize = 1024;
-
-/// Most rows that are worked on together.
-const ROWS: usize = 64;
-
-/// Widest row: fits [`MANY`], and no sum of products leaves 32 bits.
-const MAX_INPUTS: usize = MANY * size_of::<Group>();
+/// Widest row: there is room for one, and no sum of products leaves 32 bits.
+const MAX_INPUTS: usize = 32768;
+const _: () = assert!(MAX_INPUTS <= MANY * BLOCK * size_of::<Group>());
 
 /// Panels of bytes, `[out / 16, in / 4, 16, 4]`, the inputs filled up with zeros to a multiple of eight.
 #[derive(Clone, Debug)]
@@ -87,65 +84,96 @@ impl Int8Panels {
         }
     }
 
-    pub(super) fn apply_with(&self, tiles: impl Int8Tile, x: &[f32], y: &mut [f32]) {
-        if x.len() / self.inputs * self.groups <= FEW {
-            self.apply_in_blocks::<FEW>(tiles, x, y);
+    fn apply_with(&self, tiles: impl Int8Tile, x: &[f32], y: &mut [f32]) {
+        if x.len() / self.inputs * self.groups.div_ceil(BLOCK) <= FEW {
+            self.apply_in::<FEW>(tiles, x, y);
         } else {
-            self.apply_in_blocks::<MANY>(tiles, x, y);
+            self.apply_in::<MANY>(tiles, x, y);
         }
     }
 
-    /// As many rows together as `ROOM` groups hold. The bytes live on the stack: nothing is allocated.
-    fn apply_in_blocks<const ROOM: usize>(&self, tiles: impl Int8Tile, x: &[f32], y: &mut [f32]) {
-        let most = ROWS.min(ROOM / self.groups);
-        let mut bytes = [[0; 4]; ROOM];
-        let mut row_scales = [0.0; ROWS];
-        for (x, y) in x.chunks(most * self.inputs).zip(y.chunks_mut(most * self.outputs)) {
-            let rows = x.chunks_exact(self.inputs).zip(bytes.chunks_exact_mut(self.groups));
-            for ((row, bytes), scale) in rows.zip(&mut row_scales) {
-                *scale = quantise(row, bytes);
-            }
-            let rows = x.len() / self.inputs;
-            let mut product = Product { weights: self, tiles, bytes: &bytes, row_scales: &row_scales, y };
-            run(&mut product, rows, self.bias.len());
-        }
+    fn apply_in<const ROOM: usize>(&self, tiles: impl Int8Tile, x: &[f32], y: &mut [f32]) {
+        let (rows, panels, most) = (x.len() / self.inputs, self.bias.len(), ROOM / self.groups.div_ceil(BLOCK));
+        let (pieces, row_scales) = ([[[0; 4]; BLOCK + LANES]; ROOM], [0.0; FEW]);
+        let mut product = Product { weights: self, tiles, x, y, pieces, row_scales, row: 0 };
+        run(&mut product, rows, panels, self.groups, most);
     }
 }
 
-struct Product<'a, T> {
+struct Product<'a, T, const ROOM: usize> {
     weights: &'a Int8Panels,
     tiles: T,
-    bytes: &'a [Group],
-    row_scales: &'a [f32],
+    x: &'a [f32],
     y: &'a mut [f32],
+    /// The rows of the tile as bytes, `[blocks, rows]`: on the stack, nothing is allocated.
+    pieces: [Piece<Group>; ROOM],
+    row_scales: [f32; FEW],
+    /// The first of them.
+    row: usize,
 }
 
-impl<T: Int8Tile> Tiles for Product<'_, T> {
+impl<T: Int8Tile, const ROOM: usize> Tiles for Product<'_, T, ROOM> {
     const SHAPE: Shape = T::SHAPE;
 
-    fn tile<const ROWS: usize, const PANELS: usize>(&mut self, row: usize, panel: usize) {
+    fn take(&mut self, row: usize, height: usize) {
+        self.row = row;
+        let inputs = self.weights.inputs;
+        let rows = self.x[row * inputs..].chunks_exact(inputs).take(height).zip(&mut self.row_scales);
+        for (at, (x, scale)) in rows.enumerate() {
+            let pieces = pieces(&mut self.pieces, at, height);
+            *scale = quantise(x, pieces.map(|piece| &mut piece[..BLOCK]));
+        }
+    }
+
+    fn tile<const ROWS: usize, const PANELS: usize>(&mut self, panel: usize) {
         let Int8Panels { outputs, groups, panels, scales, weight_sums, bias, .. } = self.weights;
-        let x: [&[Group]; ROWS] = std::array::from_fn(|at| &self.bytes[(row + at) * groups..][..*groups]);
-        let weights: [&[Line<Group>]; PANELS] = std::array::from_fn(|at| &panels[(panel + at) * groups..][..*groups]);
-        let start = |at: usize| Line(weight_sums[panel + at].0.map(|sum| -T::OFFSET * sum));
-        let mut sums = [std::array::from_fn(start); ROWS];
-        self.tiles.tile(x, weights, &mut sums);
-        for (at_row, sums) in sums.iter().enumerate() {
-            for (at_panel, sum) in sums.iter().enumerate() {
-                let at = panel + at_panel;
-                let line = to_floats(sum, self.row_scales[row + at_row], &scales[at], &bias[at]);
-                write(&line, self.y, row + at_row, at, *outputs);
+        let mut weights: [&[Line<Group>]; PANELS] = [&[]; PANELS];
+        let mut sums = [[Line([0; LANES]); PANELS]; ROWS];
+        for at in 0..PANELS {
+            weights[at] = &panels[(panel + at) * groups..][..*groups];
+            for sums in &mut sums {
+                for lane in 0..LANES {
+                    sums[at].0[lane] = -T::OFFSET * weight_sums[panel + at].0[lane];
+                }
+            }
+        }
+        for (number, x) in self.pieces.as_chunks::<ROWS>().0.iter().take(groups.div_ceil(BLOCK)).enumerate() {
+            self.tiles.tile(x, block(weights, number), &mut sums);
+        }
+        let (scales, bias) = (&scales[panel..][..PANELS], &bias[panel..][..PANELS]);
+        let mut floats = [[Line([0.0; LANES]); PANELS]; ROWS];
+        compiled(ToFloats { sums: &sums, row_scales: &self.row_scales, scales, bias, floats: &mut floats });
+        for (at_row, floats) in floats.iter().enumerate() {
+            for (at_panel, line) in floats.iter().enumerate() {
+                write(line, self.y, self.row + at_row, panel + at_panel, *outputs);
             }
         }
     }
 }
 
-/// The sum, times both scales, and the bias. Each step is one rounding, never two in one: the same bits everywhere.
-#[inline]
-fn to_floats(sum: &Line<i32>, row_scale: f32, scales: &Line<f32>, bias: &Line<f32>) -> Line<f32> {
-    let mut line = Line([0.0; LANES]);
-    for (lane, value) in line.0.iter_mut().enumerate() {
-        *value = sum.0[lane] as f32 * (row_scale * scales.0[lane]) + bias.0[lane];
+/// Sums of bytes to outputs. Multiplications and additions of their own, never fused: the same bits on every processor.
+struct ToFloats<'a, const ROWS: usize, const PANELS: usize> {
+    sums: &'a Sums<i32, ROWS, PANELS>,
+    row_scales: &'a [f32; FEW],
+    scales: &'a [Line<f32>],
+    bias: &'a [Line<f32>],
+    floats: &'a mut Sums<f32, ROWS, PANELS>,
+}
+
+impl<const ROWS: usize, const PANELS: usize> Work for ToFloats<'_, ROWS, PANELS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arithmetic>(self) {
+        for row in 0..ROWS {
+            let row_scale = self.row_scales[row];
+            for panel in 0..PANELS {
+                let (scales, bias) = (&self.scales[panel].0, &self.bias[panel].0);
+                for lane in 0..LANES {
+                    self.floats[row][panel].0[lane] =
+                        self.sums[row][panel].0[lane] as f32 * (row_scale * scales[lane]) + bias[lane];
+                }
+            }
+        }
     }
-    line
 }

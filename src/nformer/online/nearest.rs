@@ -1,7 +1,7 @@
 //! The nearest rows of each row and its reciprocal neighbours, kept up to date row by row.
 
 use super::super::reciprocal::both_ways;
-use crate::kernels::{dot, top_k};
+use crate::kernels::{dots, top_k};
 
 /// For each row the list of its most similar rows, and from these its reciprocal neighbours.
 ///
@@ -125,9 +125,7 @@ impl Nearest {
     /// Builds the list of `row` from all rows, whose similarities stay in `scores`.
     fn build(&mut self, row: usize, rows: &[f32], width: usize, k: usize) {
         let own = &rows[row * width..][..width];
-        for (score, other) in self.scores.iter_mut().zip(rows.chunks_exact(width)) {
-            *score = dot(own, other);
-        }
+        dots(own, rows, width, &mut self.scores[..self.count]);
         let itself = std::mem::replace(&mut self.scores[row], f32::INFINITY);
         self.touch(row, k);
         let span = row * self.places..(row + 1) * self.places;

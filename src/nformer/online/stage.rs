@@ -1,6 +1,6 @@
 //! A few rows of a layer taken together, so that each weight is read once for all of them.
 
-use super::super::landmark_attention::{Projected, gather};
+use super::super::landmark_attention::Projected;
 use super::super::layer::{BLOCK, Block, Layer};
 use super::nearest::Nearest;
 
@@ -21,6 +21,13 @@ impl RowSet {
     pub(super) fn insert(&mut self, row: u32) {
         if !std::mem::replace(&mut self.held[row as usize], true) {
             self.rows.push(row);
+        }
+    }
+
+    /// Adds some rows.
+    pub(super) fn insert_all(&mut self, rows: &[u32]) {
+        for row in rows {
+            self.insert(*row);
         }
     }
 
@@ -57,73 +64,107 @@ impl RowSet {
 #[derive(Clone, Debug)]
 pub(super) struct Floor {
     pub(super) layer: Layer,
-    /// The layer's input, `[rows, D]`: that of the first is the network's.
+    /// The layer's input, `[rows, D]`; nothing in the first, whose input is lent.
     pub(super) input: Vec<f32>,
-    /// V and affinities of the input.
-    pub(super) projected: Projected,
+    /// Affinities of the input.
+    projected: Projected,
+    /// Rows whose affinities are older than their input.
+    unprojected: Vec<bool>,
+    /// Rows whose output is older than what it is made of.
+    stale: Vec<bool>,
+    /// Stale rows that are asked for.
+    pub(super) wanted: RowSet,
 }
 
 impl Floor {
-    pub(super) fn new(layer: Layer, width: usize, max_rows: usize) -> Self {
-        let projected = Projected::new(&[&layer.attention], max_rows);
-        Self { layer, input: vec![0.0; max_rows * width], projected }
+    pub(super) fn new(layer: Layer, width: usize, max_rows: usize, first: bool) -> Self {
+        Self {
+            projected: Projected::new(&[&layer.attention], max_rows),
+            layer,
+            input: vec![0.0; if first { 0 } else { max_rows * width }],
+            unprojected: vec![false; max_rows],
+            stale: vec![false; max_rows],
+            wanted: RowSet::new(max_rows),
+        }
+    }
+
+    /// Takes note that the input of some rows is another one.
+    pub(super) fn renew(&mut self, rows: &[u32]) {
+        for row in rows {
+            self.unprojected[*row as usize] = true;
+        }
+    }
+
+    /// Takes note that the output of some rows will be another one.
+    pub(super) fn outdate(&mut self, rows: &[u32]) {
+        for row in rows {
+            self.stale[*row as usize] = true;
+        }
+    }
+
+    /// Asks for a row.
+    pub(super) fn want(&mut self, row: u32) {
+        if self.stale[row as usize] {
+            self.wanted.insert(row);
+        }
     }
 
     /// Bytes beside the weights.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.input.as_slice()) + self.projected.bytes()
+        let rows = [&self.unprojected, &self.stale].map(|rows| size_of_val(rows.as_slice())).iter().sum::<usize>();
+        size_of_val(self.input.as_slice()) + self.projected.bytes() + rows + self.wanted.bytes()
     }
 }
 
 /// Scratch for one block of rows.
 #[derive(Clone, Debug)]
 pub(super) struct Stage {
-    width: usize,
-    /// `[BLOCK, D]`.
-    x: Vec<f32>,
-    /// Projections, then attention: `[BLOCK, widest projection]`.
-    z: Vec<f32>,
-    /// Scores of one row's neighbours.
-    scores: Vec<f32>,
+    /// Rows to be projected.
+    unprojected: RowSet,
     block: Block,
 }
 
 impl Stage {
     /// Room for blocks of any of `layers`.
-    pub(super) fn new(layers: &[Layer], width: usize, max_rows: usize, max_k: usize) -> Self {
-        let rows = max_rows.min(BLOCK);
-        let widest = layers.iter().map(|layer| layer.attention.widest()).max().unwrap_or(0);
-        Self {
-            width,
-            x: vec![0.0; rows * width],
-            z: vec![0.0; rows * widest],
-            scores: vec![0.0; max_k],
-            block: Block::new(layers, max_rows),
-        }
+    pub(super) fn new(layers: &[Layer], max_rows: usize, max_k: usize) -> Self {
+        Self { unprojected: RowSet::new(max_rows), block: Block::new(layers, max_rows, max_k) }
     }
 
-    /// Projects the rows `rows` (a block at most) of a layer's input anew.
-    pub(super) fn project(&mut self, floor: &mut Floor, rows: &[u32]) {
-        let x = &mut self.x[..rows.len() * self.width];
-        gather(&floor.input, rows, x);
-        floor.layer.attention.project_some(x, rows, &mut self.z, &mut floor.projected);
-    }
-
-    /// The layer's output for the rows `rows` (a block at most), `[n, D]`, lent until the next call.
-    pub(super) fn pass(&mut self, floor: &Floor, rows: &[u32], nearest: &Nearest) -> &mut [f32] {
-        let x = &mut self.x[..rows.len() * self.width];
-        let z = &mut self.z[..x.len()];
-        gather(&floor.input, rows, x);
-        for (row, z) in rows.iter().zip(z.chunks_exact_mut(self.width)) {
-            let neighbors = nearest.mutual(*row);
-            floor.layer.attention.attend(*row as usize, neighbors, &floor.projected, &mut self.scores, z);
+    /// Computes the rows that are wanted of a layer, of whose `input [rows, D]` all neighbours of these rows are up to
+    /// date; shows `done` each block of rows and their output `[n, D]`. Returns how many rows that were.
+    pub(super) fn compute(
+        &mut self,
+        floor: &mut Floor,
+        input: &[f32],
+        nearest: &Nearest,
+        mut done: impl FnMut(&[u32], &mut [f32]),
+    ) -> usize {
+        let Floor { layer, projected, unprojected, stale, wanted, .. } = floor;
+        for row in wanted.as_slice() {
+            for neighbor in nearest.mutual(*row) {
+                if std::mem::take(&mut unprojected[*neighbor as usize]) {
+                    self.unprojected.insert(*neighbor);
+                }
+            }
         }
-        floor.layer.finish(x, z, &mut self.block);
-        x
+        for rows in self.unprojected.blocks() {
+            layer.project(input, rows, projected, &mut self.block);
+        }
+        self.unprojected.clear();
+        for rows in wanted.blocks() {
+            let neighbors = |row| nearest.mutual(row);
+            let output = layer.pass(input, rows.iter().copied(), neighbors, projected, &mut self.block);
+            done(rows, output);
+            for row in rows {
+                stale[*row as usize] = false;
+            }
+        }
+        let count = wanted.as_slice().len();
+        wanted.clear();
+        count
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let floats = [&self.x, &self.z, &self.scores];
-        floats.map(|part| size_of_val(part.as_slice())).iter().sum::<usize>() + self.block.bytes()
+        self.unprojected.bytes() + self.block.bytes()
     }
 }
