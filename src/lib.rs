@@ -16,6 +16,7 @@
 //! | [`neighbors`] | embedding -> row of the fixed [`neighbors::NeighborBuffer`] |
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
+//! | [`state`] | buffer and gallery <-> disk, across restarts |
 //! | [`report`] | sighting -> standard output, log, serial port |
 //! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
 //! | [`settings`] | file and flags -> validated settings of every room |
@@ -42,6 +43,7 @@ pub mod pipeline;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod state;
 pub mod tracks;
 
 pub use error::Error;
