@@ -48,7 +48,7 @@ pub struct Met {
 
 impl Met {
     /// Bytes for the pairs of `places`.
-    pub(super) fn bytes(places: usize) -> usize {
+    pub(super) const fn bytes(places: usize) -> usize {
         (places * places.saturating_sub(1) / 2).div_ceil(8)
     }
 

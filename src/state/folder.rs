@@ -13,13 +13,15 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::format;
 use crate::error::{Error, Result};
+use crate::size::{MAX_EMBEDDING, MAX_IDENTITIES, NEIGHBORS};
 
 /// Whole states on the disk.
 pub const GENERATIONS: usize = 2;
 
-/// No state is larger: what is, is not read.
-const MAX_FILE: u64 = 1 << 30;
+/// Most bytes that are read: states of builds with larger sizes fit too, and memory does not run out.
+const MAX_FILE: usize = 4 * format::max_bytes(NEIGHBORS, MAX_IDENTITIES, MAX_EMBEDDING);
 
 const NEW: &str = "state.new";
 const LOCK: &str = "lock";
@@ -69,7 +71,13 @@ impl Folder {
         let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(self.generation(generation));
         let Some(file) = absent(opened)? else { return Ok(None) };
         let mut bytes = Vec::new();
-        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        let mut file = file.take(format::HEADER as u64);
+        file.read_to_end(&mut bytes)?;
+        // Only what begins as a state is read to its end, which a device may not have.
+        if format::header(&bytes).is_ok() {
+            file.set_limit(MAX_FILE as u64);
+            file.read_to_end(&mut bytes)?;
+        }
         Ok(Some(bytes))
     }
 

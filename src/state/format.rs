@@ -128,7 +128,7 @@ impl fmt::Display for Refusal {
 }
 
 /// Most bytes of a state with so many rows and identities of `width` floats.
-pub fn max_bytes(rows: usize, identities: usize, width: usize) -> usize {
+pub const fn max_bytes(rows: usize, identities: usize, width: usize) -> usize {
     let floats = width * size_of::<f32>();
     HEADER + BODY + rows * (ROW + floats) + identities * (IDENTITY + floats) + Met::bytes(identities)
 }

@@ -62,7 +62,8 @@ pub struct Keeper {
     idle: u32,
     /// The one buffer, while the thread does not have it.
     spare: Option<Vec<u8>>,
-    work: SyncSender<Draft>,
+    /// None once nothing more comes.
+    work: Option<SyncSender<Draft>>,
     done: Receiver<Vec<u8>>,
     told: Arc<Told>,
     skipped: u64,
@@ -140,7 +141,7 @@ impl Keeper {
             next_identity: IdentityId(1),
             idle: 0,
             spare: Some(Vec::with_capacity(bytes)),
-            work,
+            work: Some(work),
             done,
             told,
             skipped: 0,
@@ -218,8 +219,19 @@ impl Keeper {
         };
         format::draft(&mut bytes);
         fill(&mut bytes);
-        // Cannot fail while the thread lives: it has given back the only buffer.
-        let _ = self.work.try_send(Draft { bytes, reserved, taken: Instant::now() });
+        if let Some(work) = &self.work {
+            // Cannot fail while the thread lives: it has given back the only buffer.
+            let _ = work.try_send(Draft { bytes, reserved, taken: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Keeper {
+    /// Waits for the thread, so that the folder is free afterwards; not for ever.
+    fn drop(&mut self) {
+        self.work = None;
+        let deadline = Instant::now() + PATIENCE;
+        while self.done.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok() {}
     }
 }
 
