@@ -15,18 +15,15 @@ pub(crate) fn open(settings: &Settings, pipeline: &mut Pipeline) -> Result<Optio
     let ttl = Duration::from_secs(settings.gallery.ttl_s);
     let opened = Keeper::open(&settings.state, pipeline.maker(), pipeline.state_bytes(), ttl, trusted)?;
     let Some((mut keeper, Found { contents, next_identity })) = opened else { return Ok(None) };
-    match contents {
-        Some(contents) => {
-            let restored = pipeline.restore(&contents, &Clocks::now(trusted), next_identity)?;
-            info!(
-                "state: {} identities and {} embeddings are known again after {:.0?}; {} expired",
-                restored.identities, restored.rows, restored.away, restored.expired
-            );
-        }
-        None => {
-            pipeline.number_from(next_identity);
-            info!("state: nothing kept; identities count from {}", next_identity.0);
-        }
+    if let Some(contents) = contents {
+        let restored = pipeline.restore(&contents, &Clocks::now(trusted), next_identity)?;
+        info!(
+            "state: {} identities and {} embeddings are known again after {:.0?}; {} expired",
+            restored.identities, restored.rows, restored.away, restored.expired
+        );
+    } else {
+        pipeline.number_from(next_identity);
+        info!("state: nothing kept; identities count from {}", next_identity.0);
     }
     // Before the first identity is given: this save reserves its number.
     save_if_due(&mut keeper, pipeline);

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How far a wall clock is believed over a restart of the board: a jump of that much, either way, changes nothing.
-pub const WALL_TOLERANCE: Duration = Duration::from_secs(3600);
+pub const WALL_TOLERANCE: Duration = Duration::from_hours(1);
 
 /// What the clocks of the board say; unknown where it has none that can be trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ mod tests {
     fn while_the_board_runs_through_the_wall_clock_does_not_matter() {
         let then = clocks(1, 5_000, Some(100 * HOUR));
         for wall in [None, Some(0), Some(99 * HOUR), Some(101 * HOUR), Some(9_000 * HOUR)] {
-            assert_eq!(clocks(1, 65_000, wall).since(&then), Duration::from_secs(60), "{wall:?}");
+            assert_eq!(clocks(1, 65_000, wall).since(&then), Duration::from_mins(1), "{wall:?}");
         }
         assert_eq!(clocks(1, 4_000, None).since(&then), Duration::ZERO);
     }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(away(Some(101 * HOUR)), Duration::ZERO, "an hour ahead");
         assert_eq!(away(Some(0)), Duration::ZERO);
         assert_eq!(away(Some(125 * HOUR)), Duration::from_millis(24 * HOUR));
-        assert_eq!(away(Some(u64::MAX)) > Duration::from_secs(1 << 40), true);
+        assert!(away(Some(u64::MAX)) > Duration::from_secs(1 << 40));
     }
 
     #[test]

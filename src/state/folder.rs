@@ -132,13 +132,6 @@ impl Folder {
     fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
-
-    fn write(&self, new: &Path, bytes: &[u8]) -> io::Result<()> {
-        // `create_new` follows no link that somebody may have put there.
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    }
 }
 
 impl Disk for Folder {
@@ -147,7 +140,7 @@ impl Disk for Folder {
         let _ = absent(fs::remove_file(&new))?;
         // Opened by its name now, overwritten when it has none any more: at no time is there half a generation.
         let before = if erase { absent(OpenOptions::new().write(true).open(&name))? } else { None };
-        let written = self.write(&new, bytes).and_then(|()| fs::rename(&new, name));
+        let written = write(&new, bytes).and_then(|()| fs::rename(&new, name));
         if written.is_err() {
             // A full disk gets its space back.
             let _ = fs::remove_file(&new);
@@ -156,6 +149,14 @@ impl Disk for Folder {
         self.sync()?;
         before.map_or(Ok(()), |mut before| overwrite(&mut before))
     }
+}
+
+/// A new file with these bytes, on the disk when this returns.
+fn write(new: &Path, bytes: &[u8]) -> io::Result<()> {
+    // `create_new` follows no link that somebody may have put there.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// The lock of the folder `path`.
@@ -315,10 +316,10 @@ mod tests {
         let aside = folder.set_aside(0).unwrap();
         let file = File::options().write(true).open(&aside).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(10_000)).unwrap();
-        folder.tidy(Duration::from_secs(60), false);
-        folder.tidy(Duration::from_secs(9_000), true);
+        folder.tidy(Duration::from_mins(1), false);
+        folder.tidy(Duration::from_mins(150), true);
         assert!(aside.exists());
-        folder.tidy(Duration::from_secs(60), true);
+        folder.tidy(Duration::from_mins(1), true);
         assert!(!aside.exists());
     }
 }

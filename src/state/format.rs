@@ -221,6 +221,10 @@ pub fn header(bytes: &[u8]) -> Result<Header, Refusal> {
     }
     let (sequence, reserved) = (fields.u64()?, IdentityId(fields.u32()?));
     fields.u32()?;
+    // Far more than there ever will be; beyond the end no number is left to give.
+    if sequence > u64::MAX / 2 || reserved.0 > u32::MAX / 2 {
+        return Err(Refusal::Senseless("numbers"));
+    }
     Ok(Header { sealed: flags & SEALED != 0, sequence, reserved, fingerprint: Fingerprint(fields.array()?) })
 }
 
@@ -250,6 +254,9 @@ pub fn open(bytes: &mut [u8], key: Option<&Key>, maker: Option<&Maker>) -> Resul
         }
     }
     let contents = decode(body)?;
+    if contents.head.next_identity > header.reserved {
+        return Err(Refusal::Senseless("numbers"));
+    }
     if maker.is_some_and(|maker| maker.width != contents.head.width) {
         return Err(Refusal::OtherModels);
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 
 use super::super::format::tests::{bytes_of, key, sample};
-use super::super::{Whom, forget, max_bytes};
+use super::super::{Row, Whom, forget, max_bytes};
 use super::*;
+use crate::gallery::SavedIdentity;
+use crate::size::{MAX_IDENTITIES, NEIGHBORS};
 use crate::state::Fingerprint;
 
-const TTL: Duration = Duration::from_secs(3600);
+const TTL: Duration = Duration::from_hours(1);
 const MAKER: Maker = Maker { fingerprint: Fingerprint([7; 32]), width: 3 };
 
 fn settings(dir: &Path) -> StateSettings {
@@ -203,7 +205,7 @@ fn odd() -> (Keeper, Sender<io::Result<()>>, Receiver<(usize, u64)>) {
         sequence: 40,
         erase_both: false,
     };
-    (Keeper::start(Duration::from_secs(60), 4096, writer).unwrap(), order, log)
+    (Keeper::start(Duration::from_mins(1), 4096, writer).unwrap(), order, log)
 }
 
 #[test]
@@ -282,6 +284,56 @@ fn the_buffer_does_not_grow() {
     assert!(keeper.wait());
     assert_eq!(keeper.spare.as_ref().map(Vec::capacity), Some(needed));
     assert_eq!(keeper.spare.as_ref().map(Vec::len), Some(needed));
+}
+
+/// A state as large as it gets with the sizes of this build, and embeddings of 256 floats. The times are told, not held.
+#[test]
+fn the_largest_state_is_as_large_as_was_said() {
+    const WIDTH: usize = 256;
+    let mut contents = sample();
+    (contents.head.width, contents.head.next_identity) = (WIDTH, IdentityId(70_000));
+    let mut embedding = vec![0.0; WIDTH];
+    embedding[7] = 1.0;
+    let mut row = contents.rows.remove(0);
+    row.row.embedding.clone_from(&embedding);
+    contents.rows = vec![row; NEIGHBORS];
+    (0..).zip(&mut contents.rows).for_each(|(age, row)| row.row.age = age);
+    let identity = SavedIdentity { retired: embedding, ..contents.identities.remove(0) };
+    contents.identities = vec![identity; MAX_IDENTITIES];
+    (1..).zip(&mut contents.identities).for_each(|(id, identity)| identity.id = IdentityId(id));
+
+    let best = |work: &mut dyn FnMut()| {
+        let times = (0..20).map(|_| {
+            let start = Instant::now();
+            work();
+            start.elapsed()
+        });
+        times.min().unwrap()
+    };
+    let bytes = max_bytes(NEIGHBORS, MAX_IDENTITIES, WIDTH);
+    let mut buffer = Vec::with_capacity(bytes);
+    let encoding = best(&mut || {
+        format::draft(&mut buffer);
+        let rows = contents.rows.iter().map(Row::as_slice);
+        let identities = contents.identities.iter().map(SavedIdentity::as_slice);
+        format::encode(&mut buffer, &contents.head, rows, identities, |one, other| contents.met.met(one, other));
+    });
+    assert_eq!((buffer.len(), buffer.capacity()), (bytes, bytes));
+    let header = Header { sealed: false, sequence: 1, reserved: IdentityId(70_000), fingerprint: MAKER.fingerprint };
+    let finishing = best(&mut || format::finish(&mut buffer, &header, None).unwrap());
+    let (_outer, dir) = folder();
+    let mut folder = Folder::open(&dir).unwrap();
+    let writing = best(&mut || folder.replace(0, &buffer, false).unwrap());
+    let opening = best(&mut || {
+        format::open(&mut folder.read(0).unwrap().unwrap(), None, None).unwrap();
+    });
+    let header = Header { sealed: true, ..header };
+    let key = key(1);
+    let sealing = best(&mut || format::finish(&mut buffer, &header, Some(&key)).unwrap());
+    println!(
+        "{bytes} bytes: in the loop {encoding:?}; in the thread checksum {finishing:?} (sealed {sealing:?}), disk \
+         {writing:?}; at the start {opening:?}"
+    );
 }
 
 #[test]
