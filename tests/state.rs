@@ -12,10 +12,13 @@ use nformer_edge::camera;
 use nformer_edge::detector::DetectorKind;
 use nformer_edge::frame::{Frame, Next, PixelFormat};
 use nformer_edge::gallery::IdentityId;
+use nformer_edge::neighbors::{SavedRow, Tag};
 use nformer_edge::pipeline::Pipeline;
 use nformer_edge::report::message::Sighting;
 use nformer_edge::settings::Settings;
-use nformer_edge::state::{self, Clocks, Contents, Header};
+use nformer_edge::size::NEIGHBORS;
+use nformer_edge::state::{self, Clocks, Contents, Head, Header, Met, Row};
+use nformer_edge::tracks::TrackId;
 use serde_json::Value;
 
 const CLIP: &str = "tests/clips/pedestrians.avi";
@@ -179,6 +182,34 @@ fn what_is_kept_expires_by_what_the_clocks_can_tell_and_no_jump_wipes_it() {
     assert!(saved(&second, then).rows.iter().all(|row| row.row.tag.time > contents.head.clock));
 }
 
+/// Of a state made with larger sizes the newest rows are taken.
+#[test]
+fn a_state_of_a_larger_build_fits() {
+    let mut settings = settings();
+    settings.detector.kind = DetectorKind::Whole;
+    let mut pipeline = pipeline(&settings);
+    let mut embedding = vec![0.0; pipeline.maker().width];
+    embedding[1] = 1.0;
+    let row = |age| Row {
+        owner: None,
+        row: SavedRow { tag: Tag { track: TrackId(1), time: Duration::ZERO }, age, embedding: embedding.clone() },
+    };
+    let head = Head {
+        width: embedding.len(),
+        clock: Duration::ZERO,
+        clocks: Clocks::default(),
+        next_identity: IdentityId(5),
+        next_track: TrackId(2),
+    };
+    let rows = (0..NEIGHBORS as u64 + 5).rev().map(row).collect();
+    let contents = Contents { head, rows, identities: Vec::new(), met: Met::default() };
+    let restored = pipeline.restore(&contents, &Clocks::default(), IdentityId(9)).expect("a state");
+    assert_eq!(restored.rows, NEIGHBORS);
+    let kept = saved(&pipeline, Clocks::default());
+    assert!(kept.rows.iter().all(|row| row.row.age >= 5));
+    assert_eq!((kept.head.next_identity, kept.head.next_track), (IdentityId(9), TrackId(2)));
+}
+
 /// The program on the clip with a state in `dir`.
 fn command(dir: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nformer-edge"));
@@ -215,6 +246,12 @@ impl Running {
         let mut command = command(dir, &["--clip.loops", "1000000", "--report.health_interval_s", "0"]);
         Self(command.args(arguments).stderr(Stdio::null()).spawn().expect("the program was built by cargo"))
     }
+
+    /// Tells it to stop, as a service manager does.
+    fn stop(mut self) {
+        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.0.id())]).status();
+        assert!(kill.expect("a shell").success() && self.0.wait().expect("a process").success());
+    }
 }
 
 impl Drop for Running {
@@ -244,7 +281,9 @@ fn a_folder_in_use_is_refused_with_a_word_on_whose_it_is_and_then_forgotten() {
         assert_eq!(output.status.code(), Some(1));
         assert!(text(&output.stderr).contains(&format!("in use by process {pid}")), "{}", text(&output.stderr));
     }
-    drop(run);
+    run.stop();
+    let newest = generations(&dir).pop().expect("a state");
+    assert_eq!(newest.0.reserved, newest.1.head.next_identity, "told to stop, it gives back what it reserved");
 
     let output = forget(&dir, &["--id", "1", "--id", "77"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -354,8 +393,10 @@ fn kill(times: u32) {
         // The frame as one person shows somebody all the time; motion shows many.
         let detector = if round % 2 == 0 { "whole" } else { "motion" };
         let interval = INTERVAL.to_string();
-        let mut run =
-            command(&dir, &["--clip.loops", "1000000", "--state.interval_s", &interval, "--detector.kind", detector]);
+        let mut run = command(&dir, &["--clip.loops", "1000000", "--state.interval_s", &interval]);
+        // Hardly anybody is ever alike, so that there are many identities.
+        run.args(["--gallery.similarity", "0.995", "--gallery.band", "0", "--gallery.merge", "1"]);
+        run.args(["--gallery.min_embeddings", "1", "--detector.kind", detector]);
         run.stdout(File::create(&lines).expect("a file")).stderr(Stdio::null());
         let mut run = Running(run.spawn().expect("the program was built by cargo"));
         let before = generations_now(&dir).iter().map(|(header, _)| header.sequence).max().unwrap_or(0);

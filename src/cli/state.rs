@@ -11,6 +11,9 @@ use tracing::{info, warn};
 
 /// Takes the folder of the settings and gives the pipeline what is kept there; none without a folder.
 pub(crate) fn open(settings: &Settings, pipeline: &mut Pipeline) -> Result<Option<Keeper>> {
+    if settings.state.dir.is_none() && settings.state.key_file.is_some() {
+        warn!("state: there is a key, but no folder; set state.dir if people are to be known after a restart");
+    }
     let trusted = vitals::clock_synchronised();
     let ttl = Duration::from_secs(settings.gallery.ttl_s);
     let opened = Keeper::open(&settings.state, pipeline.maker(), pipeline.state_bytes(), ttl, trusted)?;
