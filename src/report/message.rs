@@ -176,7 +176,7 @@ pub struct Health {
     /// Saves that failed or were left out because the disk was not done.
     #[serde(default)]
     pub state_failures: u64,
-    /// Age of the last save, in s; none without one.
+    /// Age of the last save, in s; none without one. Where nobody comes there is one in 15 intervals only.
     #[serde(default)]
     pub state_age_s: Option<u64>,
 }

@@ -99,7 +99,7 @@ impl Folder {
         let _ = fs::remove_file(self.path.join(NEW));
         let too_old = |path: &Path| {
             let age = SystemTime::now().duration_since(fs::metadata(path).ok()?.modified().ok()?).ok()?;
-            Some(wall_trusted && age > ttl + super::WALL_TOLERANCE)
+            Some(wall_trusted && age > ttl.saturating_add(super::WALL_TOLERANCE))
         };
         for aside in (0..GENERATIONS).map(|generation| self.aside(generation)) {
             if too_old(&aside) == Some(true) {

@@ -117,7 +117,7 @@ impl fmt::Display for Refusal {
         match self {
             Self::Foreign => f.write_str("it is not a state of this program"),
             Self::Version(found) => write!(f, "it has version {found} of the format, this program reads {VERSION}"),
-            Self::Length => f.write_str("it is cut short"),
+            Self::Length => f.write_str("it is not as long as it says"),
             Self::Damaged => f.write_str("its checksum is wrong"),
             Self::OtherModels => f.write_str("it was made with another backbone or other fusion weights"),
             Self::NoKey => f.write_str("it is encrypted and state.key_file is not set"),

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 use crate::gallery::IdentityId;
 
 /// Identity numbers that a save sets aside for those given after it, so that none is given twice even if the process
-/// is killed. After that they go on behind them; a process that ends on its own gives them back.
+/// is killed. After that they go on behind them; a process that ends on its own gives them back. Only where the disk takes
+/// no save for as long as it takes to give all of them can a number come twice after a kill.
 pub const RESERVE: u32 = 1024;
 
 /// New identities after which a save comes before its time. Half of the reserve, so that the older generation's holds
