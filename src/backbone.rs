@@ -5,8 +5,8 @@ use crate::frame::{Frame, Region, Sampler};
 use crate::kernels::{l2_normalise, length};
 use crate::model::{Card, Contract, Input, Network};
 
-/// One L2-normalised embedding, `[D]`: finite, of length 1. The only way to make one is
-/// [`Embedding::normalise`], so no room behind the backbone has to check again.
+/// One L2-normalised embedding, `[D]`: finite, of length 1. The only ways to make one are [`Embedding::normalise`] and,
+/// for what was one before, [`Embedding::kept`], so no room behind the backbone has to check again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Embedding<'a>(&'a [f32]);
 
@@ -21,6 +21,22 @@ impl<'a> Embedding<'a> {
         }
         if !l2_normalise(values) {
             return Err(Error::BadEmbedding { found: "all zero" });
+        }
+        Ok(Self(values))
+    }
+
+    /// An embedding that comes back from where it was kept: checked, and not one bit of it changed.
+    ///
+    /// # Errors
+    /// [`Error::BadEmbedding`] if a value is not finite or the length is not 1.
+    pub fn kept(values: &'a [f32]) -> Result<Self> {
+        let length = length(values);
+        if !length.is_finite() {
+            return Err(Error::BadEmbedding { found: "not finite" });
+        }
+        // Rounding moves the length of 2048 values by less than 2048 * 2^-24.
+        if (length - 1.0).abs() > 1e-3 {
+            return Err(Error::BadEmbedding { found: "not of length 1" });
         }
         Ok(Self(values))
     }
@@ -110,6 +126,16 @@ mod tests {
             assert!(text.contains(found), "{text}");
         }
         assert!(Embedding::normalise(&mut []).is_err());
+    }
+
+    #[test]
+    fn what_was_kept_comes_back_as_it_was_or_not_at_all() {
+        let mut values = [0.3, -0.7, 0.1];
+        let made = Embedding::normalise(&mut values).unwrap().as_slice().to_vec();
+        assert_eq!(Embedding::kept(&made).unwrap().as_slice(), made);
+        for wrong in [&[0.0, 0.0][..], &[0.9, 0.0], &[f32::NAN, 1.0], &[f32::INFINITY], &[f32::MAX, f32::MAX], &[]] {
+            assert!(Embedding::kept(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 
 mod devices;
 mod doctor;
+mod forget;
 mod fuse;
 mod health;
 mod job;
@@ -16,6 +17,7 @@ mod processor;
 mod progress;
 mod run;
 mod signals;
+mod state;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,7 @@ Examples:
   ffmpeg -i in.mp4 -f rawvideo -pix_fmt yuyv422 - | \\
       nformer-edge run --source - --clip.width 640 --clip.height 480
   nformer-edge listen /dev/ttyUSB0               what a board says on its serial line
+  nformer-edge run --state.dir /var/lib/nformer-edge    know people again after a restart
   nformer-edge doctor                            what is missing, and how to mend it
 
 Every key of the configuration file is also a flag, under its full name.
@@ -80,6 +83,8 @@ enum Command {
     Models(models::ModelsArgs),
     /// Check camera, serial port, permissions, processor and models, each with its remedy
     Doctor(doctor::DoctorArgs),
+    /// Erase people from the state on the disk, while nothing runs on it
+    Forget(forget::ForgetArgs),
     /// Run the fusion network over a safetensors file
     Fuse(fuse::FuseArgs),
 }
@@ -110,13 +115,16 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Memory(args) => memory::memory(&args),
         Command::Models(args) => models::models(&args),
         Command::Doctor(args) => doctor::doctor(&args),
+        Command::Forget(args) => forget::forget(&args),
         Command::Fuse(args) => fuse::fuse(&args),
     }
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
-        Some(Error::UnknownSetting { .. } | Error::BadSetting { .. } | Error::BadToml { .. }) => USAGE,
+        Some(
+            Error::UnknownSetting { .. } | Error::BadSetting { .. } | Error::BadToml { .. } | Error::StateKey { .. },
+        ) => USAGE,
         Some(
             Error::DeviceMissing { .. }
             | Error::NotACamera { .. }

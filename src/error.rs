@@ -230,6 +230,34 @@ pub enum Error {
         found: String,
     },
 
+    // ---- state ----
+    /// The folder of the state is used by another process.
+    #[error(
+        "state folder {dir} is in use by process {holder}; stop that one first (`systemctl stop nformer-edge` or `kill {holder}`), or give this one another --state.dir", dir = dir.display()
+    )]
+    StateBusy {
+        /// The folder.
+        dir: PathBuf,
+        /// Number of the process, as it wrote it there.
+        holder: String,
+    },
+    /// A key file that holds no key, or shows it to everybody.
+    #[error("key file {path}: {reason}", path = path.display())]
+    StateKey {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+    /// A state in which something is to be erased and that cannot be read.
+    #[error("the state in {dir} cannot be read: {reason}; set state.key_file to its key, or erase all of it with `nformer-edge forget --all`", dir = dir.display())]
+    StateUnreadable {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+
     // ---- reports ----
     /// The serial port cannot be opened.
     #[error(

@@ -9,6 +9,7 @@
 //! of one frame are answered together: no two of them share an identity.
 
 mod company;
+mod saved;
 mod settings;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use crate::kernels::{Assignment as Matching, dot, l2_normalise};
 use crate::size::{MAX_IDENTITIES, MAX_PEOPLE};
 
+pub use saved::SavedIdentity;
 pub use settings::GallerySettings;
 
 use company::Company;

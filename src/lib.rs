@@ -16,13 +16,15 @@
 //! | [`neighbors`] | embedding -> row of the fixed [`neighbors::NeighborBuffer`] |
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
+//! | [`state`] | buffer and gallery <-> disk, across restarts |
 //! | [`report`] | sighting -> standard output, log, serial port |
 //! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
 //! | [`settings`] | file and flags -> validated settings of every room |
 //! | [`pipeline`] | the corridor: owns the rooms, leads a frame through them, times each |
 //!
 //! Deliberately absent: threads in the pipeline, a clock (time arrives with the frame), randomness,
-//! network access, and any way for a frame to leave the process unless the user asks for it.
+//! network access, and any way for a frame to leave the process unless the user asks for it. (`state` alone reads the
+//! board's clocks, to learn how long the program was away, and draws random nonces.)
 
 pub mod error;
 pub mod kernels;
@@ -42,6 +44,7 @@ pub mod pipeline;
 pub mod report;
 pub mod settings;
 pub mod snapshot;
+pub mod state;
 pub mod tracks;
 
 pub use error::Error;

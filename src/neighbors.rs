@@ -4,6 +4,7 @@
 //! filled slots are always `0..len`, so the rows are one matrix `[len, D]` without a gap.
 
 mod redundancy;
+mod saved;
 mod settings;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::tracks::TrackId;
 use redundancy::Redundancy;
 
 pub use redundancy::KEPT_OF_TRACK;
+pub use saved::SavedRow;
 pub use settings::{EvictionPolicy, NeighborSettings};
 
 /// What is known of a row besides its embedding.

@@ -5,6 +5,7 @@
 
 mod assembly;
 mod fusion;
+mod kept;
 pub mod timing;
 
 use std::time::{Duration, Instant};
@@ -19,11 +20,13 @@ use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
 use crate::settings::Settings;
 use crate::size::{MAX_PEOPLE, NEIGHBORS};
+use crate::state::Fingerprint;
 use crate::tracks::{TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
 pub use assembly::Models;
+pub use kept::Restored;
 
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.
 const MAX_EVENTS: usize = 3 * MAX_PEOPLE + 1;
@@ -90,6 +93,14 @@ pub struct Pipeline {
     events: heapless::Vec<Event, MAX_EVENTS>,
     counters: Counters,
     timing: Timing,
+    /// The gallery's clock when the first frame came: what passed before this start.
+    epoch: Duration,
+    /// The gallery's clock at the last frame.
+    clock: Duration,
+    /// Frames that showed somebody.
+    peopled: u64,
+    /// The models that make and read embeddings.
+    fingerprint: Fingerprint,
 }
 
 impl Pipeline {
@@ -121,6 +132,10 @@ impl Pipeline {
             events: heapless::Vec::new(),
             counters: Counters::default(),
             timing: Timing::default(),
+            epoch: Duration::ZERO,
+            clock: Duration::ZERO,
+            peopled: 0,
+            fingerprint: Fingerprint::default(),
         })
     }
 
@@ -134,6 +149,7 @@ impl Pipeline {
         self.sightings.clear();
         self.events.clear();
         self.counters.frames += 1;
+        self.clock = self.clock.max(self.epoch.saturating_add(frame.time()));
         if !(self.counters.frames - 1).is_multiple_of(self.every) {
             return Ok(Seen { sightings: &[], events: &[] });
         }
@@ -147,6 +163,7 @@ impl Pipeline {
             self.recognise(&asked, frame);
         }
         self.tell(frame);
+        self.peopled += u64::from(!self.sightings.is_empty());
         Ok(Seen { sightings: &self.sightings, events: &self.events })
     }
 
@@ -217,7 +234,7 @@ impl Pipeline {
         }
         self.part_doubles();
         let seen = visible_identities(&self.tracks, &self.people);
-        self.gallery.see(frame.time(), seen);
+        self.gallery.see(self.clock, seen);
     }
 
     /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no
@@ -262,7 +279,7 @@ impl Pipeline {
             self.counters.embeddings += 1;
             let gallery = &mut self.gallery;
             self.timing.time(Room::Neighbors, || {
-                self.fusion.push(embedding, id, frame.time(), |previous, row| gallery.retire(previous, row))
+                self.fusion.push(embedding, id, self.clock, |previous, row| gallery.retire(previous, row))
             })?;
             self.tracks.embedded(id);
             // Cannot fail: nobody is due twice.
@@ -282,7 +299,7 @@ impl Pipeline {
         let (whose, answers) = {
             let open = asked.iter().filter(|track| identity_of(&self.people, **track).is_none());
             let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(self.backbone.width()));
-            (whose, self.gallery.assign(&queries, &taken, frame.time()))
+            (whose, self.gallery.assign(&queries, &taken, self.clock))
         };
         for (track, answer) in whose.iter().zip(answers) {
             self.settle(*track, &answer, frame);

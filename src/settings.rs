@@ -16,6 +16,7 @@ use crate::gallery::GallerySettings;
 use crate::neighbors::NeighborSettings;
 use crate::nformer::NFormerSettings;
 use crate::report::ReportSettings;
+use crate::state::StateSettings;
 use crate::tracks::TrackSettings;
 
 pub use keys::{KEYS, Key};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub nformer: NFormerSettings,
     /// Recognising people.
     pub gallery: GallerySettings,
+    /// Remembering people across restarts.
+    pub state: StateSettings,
     /// Saying so.
     pub report: ReportSettings,
 }
@@ -118,6 +121,7 @@ impl Settings {
         self.crop.validate()?;
         self.nformer.validate()?;
         self.gallery.validate()?;
+        self.state.validate()?;
         self.report.validate()
     }
 

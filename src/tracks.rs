@@ -224,6 +224,16 @@ impl Tracks {
         }
     }
 
+    /// The number that the next track gets.
+    pub fn next_id(&self) -> TrackId {
+        TrackId(self.next_id)
+    }
+
+    /// Numbers the next tracks from `next` on: after a restart, so that none has the number of one before it.
+    pub fn number_from(&mut self, next: TrackId) {
+        self.next_id = next.0.max(1);
+    }
+
     /// Bytes of all fixed buffers.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.cost) + self.assignment.bytes()

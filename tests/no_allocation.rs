@@ -15,6 +15,7 @@ use nformer_edge::backbone::Embedding;
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
 use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
+use nformer_edge::state;
 use nformer_edge::tracks::TrackId;
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
@@ -97,4 +98,34 @@ fn ten_thousand_frames_in_the_gallery_allocate_nothing() {
     assert_eq!(count, 0);
     assert!(made > 1_000, "the test really fills the gallery: {made}");
     assert!(gallery.forgotten() > 0, "and empties it");
+}
+
+#[test]
+fn a_state_is_written_without_a_request_for_memory() {
+    const WIDTH: usize = 32;
+    let mut gallery = Gallery::new(GallerySettings::default(), WIDTH);
+    let mut buffer = NeighborBuffer::<16>::new(WIDTH, EvictionPolicy::Redundant).unwrap();
+    let mut random = Random::new(4);
+    for number in 0..12 {
+        let mut row = vec![0.0; WIDTH];
+        row.fill_with(|| random.value());
+        let embedding = Embedding::normalise(&mut row).unwrap();
+        gallery.assign(&[Query { embedding: embedding.as_slice(), embeddings: 5 }], &[], Duration::from_secs(number));
+        buffer.push(embedding, Tag { track: TrackId(1), time: Duration::from_secs(number) }).unwrap();
+    }
+    let head = state::Head {
+        width: WIDTH,
+        clock: Duration::from_secs(20),
+        clocks: state::Clocks::default(),
+        next_identity: gallery.next_id(),
+        next_track: TrackId(2),
+    };
+    let mut bytes = Vec::with_capacity(state::max_bytes(12, gallery.len(), WIDTH));
+    let count = requests(|| {
+        state::draft(&mut bytes);
+        let rows = buffer.saved().map(|row| state::Row { owner: None, row });
+        state::encode(&mut bytes, &head, rows, gallery.saved(), |one, other| gallery.met(one, other));
+    });
+    assert_eq!((count, bytes.len()), (0, bytes.capacity()));
+    assert!(gallery.len() > 5);
 }

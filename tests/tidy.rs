@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the data; a room may import what stands above it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "frame",
     "camera",
     "int8",
@@ -18,6 +18,7 @@ const ROOMS: [&str; 15] = [
     "neighbors",
     "nformer",
     "gallery",
+    "state",
     "report",
     "snapshot",
     "settings",
@@ -32,7 +33,7 @@ const UNSAFE: [&str; 3] = ["src/camera/v4l2.rs", "src/int8/arch/", "src/kernels/
 
 /// Rooms that may touch the outside (files, devices, threads) while running; the others only read their
 /// own model or settings file at start, through the names listed.
-const OUTSIDE: [&str; 4] = ["camera", "report", "snapshot", "cli"];
+const OUTSIDE: [&str; 5] = ["camera", "state", "report", "snapshot", "cli"];
 
 const LONGEST_FILE: usize = 500;
 

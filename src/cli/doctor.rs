@@ -10,6 +10,7 @@ use nformer_edge::camera::devices;
 use nformer_edge::model::Card;
 use nformer_edge::report::vitals;
 use nformer_edge::settings::Settings;
+use nformer_edge::state::Key;
 
 use super::keys::KeyArgs;
 
@@ -39,6 +40,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         ("camera", camera(&settings)),
         ("serial port", serial(&settings)),
         ("models", models(&settings)),
+        ("state", vec![state(&settings)]),
         ("processor", vec![processor()]),
         ("temperature", vec![temperature()]),
         ("memory", vec![memory()]),
@@ -114,6 +116,26 @@ fn models(settings: &Settings) -> Vec<Finding> {
             }
         })
         .collect()
+}
+
+fn state(settings: &Settings) -> Finding {
+    let Some(dir) = &settings.state.dir else {
+        return Note("not kept across restarts; set state.dir, for example /var/lib/nformer-edge".into());
+    };
+    if let Some(Err(error)) = settings.state.key_file.as_deref().map(Key::read) {
+        return Bad(error.to_string(), "mend the file that state.key_file names".into());
+    }
+    if !dir.exists() {
+        return Note(format!("{} is not there yet; `run` makes it", dir.display()));
+    }
+    match OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("lock")) {
+        Ok(_) => Good(format!("{} can be written", dir.display())),
+        Err(error) => Bad(
+            format!("{} cannot be written: {error}", dir.display()),
+            "give the folder to the user of the program (`chown`), and look for a full or read-only disk (`df`, `mount`)"
+                .into(),
+        ),
+    }
 }
 
 /// What the processor offers to the kernels. The names are those of the Rust target features.

@@ -7,12 +7,14 @@ use nformer_edge::pipeline::Pipeline;
 use nformer_edge::pipeline::timing::Histogram;
 use nformer_edge::report::message::{Health, Room, RoomTime};
 use nformer_edge::report::vitals;
+use nformer_edge::state::Saves;
 
 /// How the device is doing since the last such message.
 pub(crate) fn health(
     pipeline: &Pipeline,
     source: SourceHealth,
     dropped: u64,
+    saves: Saves,
     stream_time: Duration,
     fps: f32,
 ) -> Health {
@@ -41,6 +43,9 @@ pub(crate) fn health(
         resident_bytes: vitals::resident().map_or(0, |resident| resident.now),
         temperature_c: board.temperature_c.map(Into::into),
         throttled: board.throttled,
+        state_saved: saves.saved,
+        state_failures: saves.failures,
+        state_age_s: saves.age.map(|age| age.as_secs()),
     }
 }
 

@@ -35,6 +35,9 @@ pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
     let (mut pipeline, _) = Pipeline::open(&settings)?;
     let mut items = pipeline.memory();
     items.push(MemoryItem { name: "report queues", bytes: settings.report.queue_bytes() });
+    if settings.state.dir.is_some() {
+        items.push(MemoryItem { name: "state", bytes: pipeline.state_bytes() });
+    }
     println!("{:<28} {:>12}", "fixed buffers and models", "bytes");
     for item in &items {
         println!("{:<28} {:>12}", item.name, item.bytes);

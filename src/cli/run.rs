@@ -13,6 +13,7 @@ use nformer_edge::report::message::{Health, Hello, Message, Sighting, WIRE_VERSI
 use nformer_edge::report::{Reporter, vitals};
 use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::snapshot::{Mark, Snapshot};
+use nformer_edge::state::{Keeper, Saves};
 use tracing::info;
 
 use super::health;
@@ -20,6 +21,7 @@ use super::job::{self, Observer};
 use super::keys::KeyArgs;
 use super::progress::Progress;
 use super::signals::Stop;
+use super::state;
 
 /// Arguments of `run`.
 #[derive(Args)]
@@ -40,6 +42,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let snapshot = args.snapshot.as_deref().map(Snapshot::create).transpose()?;
     let mut source = job::open_source(&settings)?;
     let (mut pipeline, models) = Pipeline::open(&settings)?;
+    let keeper = state::open(&settings, &mut pipeline)?;
     let live = source.is_live();
     let mut reporter = Reporter::open(&settings.report, live)?;
     reporter.hurry_on(stop.flag());
@@ -54,6 +57,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let mut watch = Watch {
         reporter,
         snapshot,
+        keeper,
         progress: Progress::new(),
         wall_clock: live && vitals::clock_synchronised(),
         stop: stop.clone(),
@@ -73,6 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 struct Watch {
     reporter: Reporter,
     snapshot: Option<Snapshot>,
+    keeper: Option<Keeper>,
     progress: Progress,
     wall_clock: bool,
     stop: Stop,
@@ -103,10 +108,14 @@ impl Observer for Watch {
 
     fn between(&mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
         self.identities = pipeline.identities();
+        if let Some(keeper) = &mut self.keeper {
+            state::save_if_due(keeper, pipeline);
+        }
         // By the clock of the board, not of the frames: a camera that gives none is worth a line.
         let running = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if self.reporter.health_due(running) {
-            let health = self.health(pipeline, source);
+            let saves = self.keeper.as_ref().map(Keeper::saves).unwrap_or_default();
+            let health = self.health(pipeline, source, saves);
             self.reporter.send(&Message::Health(health));
             self.last_health = Instant::now();
             self.frames_at_health = pipeline.counters().frames;
@@ -121,21 +130,26 @@ impl Observer for Watch {
 }
 
 impl Watch {
-    fn health(&self, pipeline: &Pipeline, source: SourceHealth) -> Health {
+    fn health(&self, pipeline: &Pipeline, source: SourceHealth, saves: Saves) -> Health {
         let frames = pipeline.counters().frames - self.frames_at_health;
         let fps = frames as f32 / self.last_health.elapsed().as_secs_f32();
-        health::health(pipeline, source, self.reporter.dropped(), self.stream_time, fps)
+        health::health(pipeline, source, self.reporter.dropped(), saves, self.stream_time, fps)
     }
 
     /// Writes the pictures, drains the reports and prints the closing summary.
     fn finish(mut self, pipeline: &Pipeline, source: SourceHealth) -> Result<()> {
         self.progress.clear();
         let fps = pipeline.counters().frames as f32 / self.started.elapsed().as_secs_f32();
-        let health = self.health(pipeline, source);
+        // Before the readers get their time: whoever pulls the plug now has nothing to lose.
+        let saves = self.keeper.take().map(|keeper| state::close(keeper, pipeline));
+        let health = self.health(pipeline, source, saves.unwrap_or_default());
         self.reporter.send(&Message::Health(health));
         let dropped = self.reporter.close();
         for line in health::summary(pipeline, source, fps, dropped) {
             info!("{line}");
+        }
+        if let Some(saves) = saves {
+            info!("summary: state saved {} times, {} saves failed", saves.saved, saves.failures);
         }
         if let Some(snapshot) = self.snapshot {
             for picture in snapshot.finish()? {

@@ -9,6 +9,7 @@ use crate::nformer::{Online, Weights};
 use crate::report::message::{MAX_MODELS, ModelDigest, text};
 use crate::settings::Settings;
 use crate::size::NEIGHBORS;
+use crate::state::Fingerprint;
 
 /// Digests of the models in use.
 pub type Models = heapless::Vec<ModelDigest, MAX_MODELS>;
@@ -44,7 +45,10 @@ impl Pipeline {
             _ => 0,
         });
         let online = Online::new(weights, NEIGHBORS, top_k)?;
-        Ok((Self::new(settings, detector, backbone, online)?, models))
+        let pipeline = Self::new(settings, detector, backbone, online)?;
+        // The detector is not among them: with another one people look the same.
+        let fingerprint = Fingerprint::of([&backbone_card, &fusion_card].map(|card| card.sha256.as_str()));
+        Ok((Self { fingerprint, ..pipeline }, models))
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::Duration;
 use crate::backbone::Embedding;
 use crate::error::Result;
 use crate::gallery::IdentityId;
-use crate::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
+use crate::neighbors::{EvictionPolicy, NeighborBuffer, SavedRow, Tag};
 use crate::nformer::{Online, Recomputed};
 use crate::size::NEIGHBORS;
+use crate::state::Row;
 use crate::tracks::TrackId;
 
 /// Rows that the buffer must hold for each neighbour of a row. In a nearly empty buffer the k most similar rows of
@@ -111,6 +112,29 @@ impl Fusion {
     /// Whether the row in `slot` is of `track` and nobody's yet.
     fn is_open(&self, slot: usize, track: TrackId) -> bool {
         self.owners[slot].is_none() && self.buffer.tag(slot).is_some_and(|tag| tag.track == track)
+    }
+
+    /// Rows held now.
+    pub(super) fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// All rows by slot, as they are kept across restarts.
+    pub(super) fn saved(&self) -> impl Iterator<Item = Row<&[f32]>> {
+        self.buffer.saved().zip(&self.owners).map(|(row, owner)| Row { owner: *owner, row })
+    }
+
+    /// Puts back rows that were kept into the empty buffer, and fuses those whose person is known.
+    ///
+    /// The result of fusion depends on the rows and their slots alone, so that it is the same bits as before.
+    pub(super) fn restore<'a>(&mut self, rows: impl Iterator<Item = Row<&'a [f32]>>) -> Result<()> {
+        for Row { owner, row: SavedRow { tag, age, embedding } } in rows {
+            let embedding = Embedding::kept(embedding)?;
+            let Some(slot) = self.buffer.restore(&SavedRow { tag, age, embedding })? else { break };
+            self.online.replace(slot, embedding)?;
+            self.owners[slot] = owner;
+        }
+        if self.buffer.is_empty() { Ok(()) } else { self.fuse(&[]) }
     }
 
     /// Rows that had to make room since the start.

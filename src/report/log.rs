@@ -82,6 +82,9 @@ pub(super) fn record(message: &Message, alone: bool) {
                 resident_mib = health.resident_bytes >> 20,
                 temperature_c = health.temperature_c.map(super::decimal::Decimal::get),
                 throttled = health.throttled,
+                state_saved = health.state_saved,
+                state_failures = health.state_failures,
+                state_age_s = health.state_age_s,
                 "health"
             );
         }

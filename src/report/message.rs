@@ -170,6 +170,15 @@ pub struct Health {
     pub temperature_c: Option<Decimal<10>>,
     /// Whether the board runs slower than it could (heat, voltage), if it tells.
     pub throttled: Option<bool>,
+    /// Times the state was saved to the disk.
+    #[serde(default)]
+    pub state_saved: u64,
+    /// Saves that failed or were left out because the disk was not done.
+    #[serde(default)]
+    pub state_failures: u64,
+    /// Age of the last save, in s; none without one. Where nobody comes there is one in 15 intervals only.
+    #[serde(default)]
+    pub state_age_s: Option<u64>,
 }
 
 /// Time spent in one room, a frame.

@@ -120,6 +120,13 @@ pub const KEYS: &[Key] = &[
     key("gallery.patience", "N", "Embeddings of a track after which the answer is put off no longer [default: 5]"),
     key("gallery.min_embeddings", "N", "Embeddings of a track before it is known or new [default: 2]"),
     key("gallery.ttl_s", "S", "Identities not seen for this long are forgotten [default: 86400]"),
+    text("state.dir", "DIR", "Folder that keeps who was seen across restarts: embeddings and numbers, no pictures"),
+    key("state.interval_s", "S", "Seconds between two saves of the state [default: 60]"),
+    text(
+        "state.key_file",
+        "FILE",
+        "Key that encrypts the state: 32 bytes or 64 hexadecimal digits, not readable by others",
+    ),
     key("report.stdout", "BOOL", "Write NDJSON lines to standard output [default: true]"),
     key("report.health_interval_s", "S", "Seconds between two health messages, 0: none [default: 10]"),
     key("report.rate_hz", "HZ", "Most sightings a second and track, 0: each frame [default: 0]"),

@@ -47,7 +47,7 @@ fn every_value_of_the_settings_is_a_key() {
     // What the defaults leave out is optional: those keys must be accepted all the same.
     for optional in known.difference(&found) {
         let sample = match optional.as_str() {
-            "source" | "models.dir" | "report.serial.port" => "somewhere",
+            "source" | "models.dir" | "report.serial.port" | "state.dir" | "state.key_file" => "somewhere",
             "nformer.top_k" => "5",
             _ => "0.5",
         };

@@ -60,9 +60,15 @@ fn any_health() -> impl Strategy<Value = Health> {
     let room = prop_oneof![Just(Room::Camera), Just(Room::Backbone), Just(Room::Frame)];
     let timed =
         (room, any_decimal(), any_decimal()).prop_map(|(room, p50_ms, p95_ms)| RoomTime { room, p50_ms, p95_ms });
-    let counters = any::<[u64; 10]>();
-    (counters, any_decimal(), vec(timed, 0..=MAX_ROOMS), option::of(any_decimal()), any::<Option<bool>>()).prop_map(
-        |(n, fps, rooms, temperature_c, throttled)| Health {
+    let counters = any::<[u64; 12]>();
+    (
+        counters,
+        any_decimal(),
+        vec(timed, 0..=MAX_ROOMS),
+        option::of(any_decimal()),
+        any::<(Option<bool>, Option<u64>)>(),
+    )
+        .prop_map(|(n, fps, rooms, temperature_c, (throttled, state_age_s))| Health {
             time_ms: n[0],
             fps,
             frames: n[1],
@@ -78,8 +84,10 @@ fn any_health() -> impl Strategy<Value = Health> {
             resident_bytes: n[9],
             temperature_c,
             throttled,
-        },
-    )
+            state_saved: n[10],
+            state_failures: n[11],
+            state_age_s,
+        })
 }
 
 /// A sighting late in a long run, with every field filled in.
@@ -184,6 +192,7 @@ fn the_longest_messages_fit() {
         frames: u64::MAX,
         rooms: std::iter::repeat_n(room, MAX_ROOMS).collect(),
         resident_bytes: u64::MAX,
+        state_age_s: Some(u64::MAX),
         ..Health::default()
     });
     for format in [Format::Ndjson, Format::Binary] {

@@ -78,7 +78,14 @@ fn write_health(f: &mut fmt::Formatter<'_>, health: &Health) -> fmt::Result {
     if let Some(temperature) = health.temperature_c {
         write!(f, ", {temperature:.1} C")?;
     }
-    f.write_str(if health.throttled == Some(true) { ", throttled" } else { "" })
+    f.write_str(if health.throttled == Some(true) { ", throttled" } else { "" })?;
+    if let Some(age) = health.state_age_s {
+        write!(f, ", state saved {age} s ago")?;
+    }
+    if health.state_failures > 0 {
+        write!(f, ", {} saves failed", health.state_failures)?;
+    }
+    Ok(())
 }
 
 struct Seconds(u64);
