@@ -131,7 +131,7 @@ impl Fusion {
         for Row { owner, row: SavedRow { tag, age, embedding } } in rows {
             let embedding = Embedding::kept(embedding)?;
             let Some(slot) = self.buffer.restore(&SavedRow { tag, age, embedding })? else { break };
-            self.online.replace(slot, embedding)?;
+            self.online.replace(slot, self.buffer.rows())?;
             self.owners[slot] = owner;
         }
         if self.buffer.is_empty() { Ok(()) } else { self.fuse(&[]) }
