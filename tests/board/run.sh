@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# The emulated board: the product, built for arm64, in a QEMU machine with a Debian kernel, from V4L2 to a serial port whose other
+# end is here.
+#
+#     tests/board/run.sh [formats] [faults] [clip]        all three without an argument
+#
+# What is missing (cross toolchain, kernel, QEMU) is fetched below $NFORMER_EDGE_CROSS (default: ~/.cache/nformer-edge/cross) and
+# kept there, the cross build too. Exit code 0: all holds; 77 and a line that begins with SKIPPED: something could not be had.
+set -euo pipefail
+
+cd "$(dirname "$0")/../.."
+HERE=$PWD/tests/board
+OUT=$PWD/target/board
+scenarios=("$@")
+[ $# -gt 0 ] || scenarios=(formats faults clip)
+
+step() { printf '\n== %s\n' "$*"; }
+
+step "toolchain, kernel, QEMU"
+environment=$("$HERE/fetch.sh")
+mkdir -p "$OUT"
+
+step "the product for arm64"
+target=${CARGO_TARGET_DIR:-$(dirname "$(sed -n 's/^export BOARD=//p' <<< "$environment")")/target-board}
+cross() (
+    eval "$environment"
+    CARGO_TARGET_DIR=$target cargo --config targets/rpi4/cargo.toml "$@"
+)
+cross build --release --locked ${JOBS:+-j "$JOBS"}
+product=$target/aarch64-unknown-linux-gnu/release/nformer-edge
+(
+    eval "$environment"
+    aarch64-linux-gnu-strip -o "$OUT/nformer-edge" "$product"
+    qemu-aarch64-static -L "$CROSS_SYSROOT" -cpu cortex-a72 "$OUT/nformer-edge" --version
+    for helper in video uvc; do
+        aarch64-linux-gnu-gcc -static -O2 -Wall -Wno-unused-function -o "$OUT/$helper" "$HERE/$helper.c"
+    done
+)
+ls -l "$OUT/nformer-edge"
+
+step "the product for this machine"
+profile=(--release)
+[ -x target/release/nformer-edge ] || profile=()
+cargo build --locked "${profile[@]}" ${JOBS:+-j "$JOBS"}
+host=$PWD/target/${profile:+release}/nformer-edge
+host=${host/\/target\/\//\/target\/debug\/}
+
+step "file system of the guest"
+python3 "$HERE/tiny.py" "$OUT/tiny"
+python3 "$HERE/pictures.py" "$OUT"
+eval "$environment"
+libraries=()
+for library in ld-linux-aarch64.so.1 libc.so.6 libm.so.6 libgcc_s.so.1; do
+    libraries+=("$CROSS_SYSROOT/lib/$library:lib/$library")
+done
+models=()
+for model in person_detector/nanodet_g_416x320_int8.onnx reid_backbone/mobilenetv2_reid_int8.onnx nformer/nformer.safetensors; do
+    models+=("models/$model:models/$model" "models/${model%/*}/card.toml:models/${model%/*}/card.toml")
+done
+"$HERE/initramfs.sh" "$OUT/initramfs" "${libraries[@]}" "${models[@]}" \
+    "$OUT/nformer-edge:bin/nformer-edge" "$OUT/video:bin/video" "$OUT/uvc:bin/uvc" \
+    "$HERE/formats.sh:board/formats.sh" "$HERE/faults.sh:board/faults.sh" "$HERE/clip.sh:board/clip.sh" \
+    "$OUT/tiny:board/tiny" "$OUT/clip:board/clip" "$OUT/raw:board/raw"
+ls -l "$OUT/initramfs"
+
+step "the board: ${scenarios[*]}"
+python3 "$HERE/check.py" "$OUT" "$host" "$BOARD/root/boot/vmlinuz-$KERNEL" "${scenarios[@]}"
