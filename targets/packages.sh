@@ -61,10 +61,10 @@ CONF
 
 # wrap NAME OPTION...: a fetched program that finds its libraries, which nothing else may inherit.
 wrap() {
-    local name=$1
+    local name=$1 libraries=$ROOT/usr/lib/$(uname -m)-linux-gnu:$ROOT/lib/$(uname -m)-linux-gnu:$ROOT/usr/lib
     shift
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s PATH=%s:$PATH exec %s "$@"\n' \
-        "$ROOT/usr/lib/$(uname -m)-linux-gnu:$ROOT/usr/lib" "$ROOT/usr/bin" "$ROOT/usr/bin/$name${*:+ $*}" > "$BIN/.$name"
+        "$libraries" "$ROOT/usr/bin" "$ROOT/usr/bin/$name${*:+ $*}" > "$BIN/.$name"
     chmod +x "$BIN/.$name"
     # Left alone where it is the same: another build may be running it, and cargo looks at its time.
     if cmp -s "$BIN/.$name" "$BIN/$name"; then rm "$BIN/.$name"; else mv "$BIN/.$name" "$BIN/$name"; fi

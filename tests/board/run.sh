@@ -21,15 +21,15 @@ environment=$("$HERE/fetch.sh")
 mkdir -p "$OUT"
 
 step "the product for arm64"
-target=${CARGO_TARGET_DIR:-$(dirname "$(sed -n 's/^export BOARD=//p' <<< "$environment")")/target-board}
 cross() (
     eval "$environment"
-    CARGO_TARGET_DIR=$target cargo --config targets/rpi4/cargo.toml "$@"
+    export CARGO_TARGET_DIR=$NFORMER_EDGE_CROSS/target-board
+    cargo "$1" --config targets/rpi4/cargo.toml --release --locked ${JOBS:+-j "$JOBS"} "${@:2}"
 )
-cross build --release --locked ${JOBS:+-j "$JOBS"}
-product=$target/aarch64-unknown-linux-gnu/release/nformer-edge
+cross build
 (
     eval "$environment"
+    product=$NFORMER_EDGE_CROSS/target-board/aarch64-unknown-linux-gnu/release/nformer-edge
     aarch64-linux-gnu-strip -o "$OUT/nformer-edge" "$product"
     qemu-aarch64-static -L "$CROSS_SYSROOT" -cpu cortex-a72 "$OUT/nformer-edge" --version
     for helper in video uvc; do
@@ -39,11 +39,14 @@ product=$target/aarch64-unknown-linux-gnu/release/nformer-edge
 ls -l "$OUT/nformer-edge"
 
 step "the product for this machine"
-profile=(--release)
-[ -x target/release/nformer-edge ] || profile=()
-cargo build --locked "${profile[@]}" ${JOBS:+-j "$JOBS"}
-host=$PWD/target/${profile:+release}/nformer-edge
-host=${host/\/target\/\//\/target\/debug\/}
+folder=${CARGO_TARGET_DIR:-$PWD/target}
+if [ -x "$folder/release/nformer-edge" ]; then
+    cargo build --release --locked ${JOBS:+-j "$JOBS"}
+    host=$folder/release/nformer-edge
+else
+    cargo build --locked ${JOBS:+-j "$JOBS"}
+    host=$folder/debug/nformer-edge
+fi
 
 step "file system of the guest"
 python3 "$HERE/tiny.py" "$OUT/tiny"

@@ -21,7 +21,6 @@ class Run:
         # Offset of each piece of `bytes` with the time at which it came.
         self.arrivals = []
         self.log = []
-        self.memory = {}
         self.code = None
         self.stop_s = None
         self.pictures = {}
@@ -99,9 +98,6 @@ class Boot:
                 name, code, before, after = rest.split()
                 self.run_named(name).code = int(code)
                 self.run_named(name).stop_s = float(after) - float(before) if float(before) else None
-            elif word == "@memory" and current:
-                kind, kilobytes = rest.split()
-                current.memory[kind] = int(kilobytes)
             elif word == "@fault":
                 self.faults.append((now, rest, "begun"))
                 if rest == "reader-slow":
