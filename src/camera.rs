@@ -17,6 +17,7 @@ mod clip;
 mod fault;
 mod live;
 mod mode;
+mod planes;
 mod settings;
 mod stream;
 mod v4l2;

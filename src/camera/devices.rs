@@ -16,8 +16,6 @@ pub use super::mode::{FourCc, Offer, OfferedSize, Sizes};
 pub enum DeviceKind {
     /// A camera (or something like it) that this program can read.
     Camera,
-    /// A camera that speaks the multi-planar API only.
-    MultiPlanar,
     /// A raw sensor whose pipeline another program (libcamera) must set up first.
     MediaController,
     /// A picture processor or codec of the board: it has a capture side but sees nothing on its own.
@@ -38,7 +36,6 @@ impl std::fmt::Display for DeviceKind {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Camera => "a camera",
-            Self::MultiPlanar => "a device of the multi-planar API, which this version does not speak",
             Self::MediaController => {
                 "a raw sensor that only libcamera can set up (`libcamerify` or v4l2loopback make a plain camera of it)"
             }
@@ -128,7 +125,7 @@ pub(super) fn open_camera(path: &Path) -> Result<(Node, Capability)> {
     let (node, capability) = open(path)?;
     match kind_of(&capability) {
         // Asked for by name, a processor may be meant: something may feed it.
-        DeviceKind::Camera | DeviceKind::Processor if capability.flags & flag::CAPTURE != 0 => Ok((node, capability)),
+        DeviceKind::Camera | DeviceKind::Processor if captures(&capability) => Ok((node, capability)),
         kind => Err(Error::NotACamera { path: path.into(), found: kind.to_string() }),
     }
 }
@@ -151,6 +148,7 @@ fn open(path: &Path) -> Result<(Node, Capability)> {
         _ => device_error(path, "opening", error),
     })?;
     match node.capability() {
+        Ok(capability) if capability.flags & flag::CAPTURE == 0 => Ok((node.multi_planar(), capability)),
         Ok(capability) => Ok((node, capability)),
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTTY | libc::EINVAL)) => {
             Err(not_a_camera("a device that does not answer to V4L2"))
@@ -190,16 +188,19 @@ mod flag {
 /// Drivers of board parts whose capture nodes look like cameras.
 const PROCESSORS: [&str; 4] = ["bcm2835-isp", "bcm2835-codec", "pispbe", "rpivid"];
 
+/// Whether pictures come out of it, by either API.
+fn captures(capability: &Capability) -> bool {
+    capability.flags & (flag::CAPTURE | flag::CAPTURE_MULTI) != 0
+}
+
 fn kind_of(capability: &Capability) -> DeviceKind {
     let has = |flags| capability.flags & flags != 0;
     if has(flag::M2M | flag::M2M_MULTI) || PROCESSORS.iter().any(|name| capability.driver.starts_with(name)) {
         DeviceKind::Processor
     } else if has(flag::CAPTURE | flag::CAPTURE_MULTI) && has(flag::MEDIA_CONTROLLER) {
         DeviceKind::MediaController
-    } else if has(flag::CAPTURE) && has(flag::STREAMING) {
+    } else if captures(capability) && has(flag::STREAMING) {
         DeviceKind::Camera
-    } else if has(flag::CAPTURE_MULTI) {
-        DeviceKind::MultiPlanar
     } else if has(flag::META_CAPTURE | flag::META_OUTPUT) {
         DeviceKind::Metadata
     } else if has(flag::OUTPUT | flag::OUTPUT_MULTI) {
@@ -223,7 +224,7 @@ mod tests {
         assert_eq!(kind("uvcvideo", flag::META_CAPTURE | flag::STREAMING), DeviceKind::Metadata);
         assert_eq!(kind("bcm2835-codec", flag::M2M_MULTI | flag::STREAMING), DeviceKind::Processor);
         assert_eq!(kind("bcm2835-isp", flag::CAPTURE | flag::STREAMING), DeviceKind::Processor);
-        assert_eq!(kind("vivid", flag::CAPTURE_MULTI | flag::STREAMING), DeviceKind::MultiPlanar);
+        assert_eq!(kind("vivid", flag::CAPTURE_MULTI | flag::STREAMING), DeviceKind::Camera);
         let sensor = flag::CAPTURE | flag::META_CAPTURE | flag::STREAMING | flag::MEDIA_CONTROLLER;
         assert_eq!(kind("rp1-cfe", sensor), DeviceKind::MediaController);
         assert_eq!(kind("vivid", flag::OUTPUT | flag::STREAMING), DeviceKind::Output);

@@ -29,7 +29,7 @@ impl V4l2Camera {
     /// # Errors
     /// [`Error::BadSetting`](crate::Error::BadSetting) for settings out of range;
     /// [`Error::DeviceMissing`](crate::Error::DeviceMissing) if there is no such file;
-    /// [`Error::NotACamera`](crate::Error::NotACamera) if it is something else, a multi-planar camera included;
+    /// [`Error::NotACamera`](crate::Error::NotACamera) if it is something else;
     /// [`Error::UnsupportedFormat`](crate::Error::UnsupportedFormat) if no mode is in common;
     /// [`Error::Device`](crate::Error::Device) if a call fails, with the remedy for missing permissions and busy cameras.
     pub fn open(path: &Path, settings: &CameraSettings) -> Result<Self> {
@@ -110,12 +110,13 @@ impl CaptureDevice for Device {
     fn start(&mut self) -> Result<Mode> {
         self.stop();
         let path = self.find();
-        let (node, capability) = devices::open_camera(&path)?;
+        let (mut node, capability) = devices::open_camera(&path)?;
         let failed = |operation| {
             let path = path.clone();
             move |error| device_error(&path, operation, error)
         };
-        let mode = negotiate(&path.display().to_string(), &node.offers(), &self.settings, |candidate| {
+        let offers = node.offers();
+        let mode = negotiate(&path.display().to_string(), &offers, &self.settings, |candidate| {
             match node.set_mode(candidate) {
                 Ok(granted) => Ok(Some(granted)),
                 Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(None),
@@ -152,7 +153,9 @@ impl CaptureDevice for Device {
     }
 
     fn dequeue(&mut self) -> io::Result<Option<Filled>> {
-        self.running()?.node.dequeue()
+        let gone = || io::Error::from_raw_os_error(libc::ENODEV);
+        let Running { buffers, node } = self.running.as_mut().ok_or_else(gone)?;
+        node.dequeue(buffers)
     }
 
     fn requeue(&mut self, index: u32) -> io::Result<()> {

@@ -9,7 +9,7 @@ use crate::size::MAX_FRAME_SIDE;
 use super::settings::{CameraSettings, FormatChoice};
 
 /// The supported formats in words, for messages.
-pub(super) const SUPPORTED: &str = "YUYV, UYVY, NV12, YU12, MJPG, JPEG, RGB3, GREY";
+pub(super) const SUPPORTED: &str = "YUYV, UYVY, NV12, NM12, YU12, YM12, MJPG, JPEG, RGB3, GREY";
 
 /// A pixel format's four characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,8 +21,8 @@ impl FourCc {
         Some(match &self.0 {
             b"YUYV" => Encoding::Raw(PixelFormat::Yuyv),
             b"UYVY" => Encoding::Raw(PixelFormat::Uyvy),
-            b"NV12" => Encoding::Raw(PixelFormat::Nv12),
-            b"YU12" => Encoding::Raw(PixelFormat::I420),
+            b"NV12" | b"NM12" => Encoding::Raw(PixelFormat::Nv12),
+            b"YU12" | b"YM12" => Encoding::Raw(PixelFormat::I420),
             b"RGB3" => Encoding::Raw(PixelFormat::Rgb),
             b"GREY" => Encoding::Raw(PixelFormat::Grey),
             b"MJPG" | b"JPEG" => Encoding::Jpeg,
@@ -124,7 +124,9 @@ pub(super) struct Mode {
 }
 
 /// Formats in the order of preference. Raw ones first: decoding JPEG costs a small board milliseconds a frame.
-const PREFERENCE: [&[u8; 4]; 8] = [b"YUYV", b"NV12", b"UYVY", b"YU12", b"RGB3", b"MJPG", b"JPEG", b"GREY"];
+/// `NM12` and `YM12` are `NV12` and `YU12` in planes apart, which have to be put together.
+const PREFERENCE: [&[u8; 4]; 10] =
+    [b"YUYV", b"NV12", b"UYVY", b"YU12", b"NM12", b"YM12", b"RGB3", b"MJPG", b"JPEG", b"GREY"];
 
 /// Position in [`PREFERENCE`], or `None` where the setting excludes the format.
 fn preference(fourcc: FourCc, choice: FormatChoice) -> Option<usize> {
@@ -132,8 +134,10 @@ fn preference(fourcc: FourCc, choice: FormatChoice) -> Option<usize> {
         FormatChoice::Auto => &PREFERENCE,
         FormatChoice::Yuyv => &[b"YUYV"],
         FormatChoice::Uyvy => &[b"UYVY"],
-        FormatChoice::Nv12 => &[b"NV12"],
-        FormatChoice::I420 => &[b"YU12"],
+        FormatChoice::Nv12 => &[b"NV12", b"NM12"],
+        FormatChoice::I420 => &[b"YU12", b"YM12"],
+        FormatChoice::Nm12 => &[b"NM12"],
+        FormatChoice::Ym12 => &[b"YM12"],
         FormatChoice::Mjpeg => &[b"MJPG", b"JPEG"],
         FormatChoice::Rgb => &[b"RGB3"],
         FormatChoice::Grey => &[b"GREY"],

@@ -20,6 +20,10 @@ pub enum FormatChoice {
     Nv12,
     /// Planar 4:2:0 `YU12`.
     I420,
+    /// `NV12` with its planes apart, of multi-planar devices.
+    Nm12,
+    /// `YU12` with its planes apart, of multi-planar devices.
+    Ym12,
     /// JPEG pictures, decoded here.
     Mjpeg,
     /// Bytes R G B.
@@ -38,7 +42,7 @@ pub struct CameraSettings {
     pub height: u32,
     /// Frames per second asked for; 0 leaves the camera's own rate.
     pub fps: u32,
-    /// Pixel format: `auto`, `yuyv`, `uyvy`, `nv12`, `i420`, `mjpeg`, `rgb` or `grey`.
+    /// Pixel format: `auto`, `yuyv`, `uyvy`, `nv12`, `i420`, `nm12`, `ym12`, `mjpeg`, `rgb` or `grey`.
     pub format: FormatChoice,
     /// Frame buffers shared with the kernel, 2 to 32. One is lent to the pipeline, the others fill meanwhile.
     pub buffers: u32,

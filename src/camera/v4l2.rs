@@ -5,8 +5,9 @@
 //! the structures and request numbers. Its own types are left aside: its stream does not survive
 //! a timeout, and names that are not UTF-8, unknown colour spaces and unknown control types make it panic.
 //!
-//! Only the single-planar API is spoken. A second one would have its own request type in
-//! [`Node::set_mode`], [`Buffers::map`], [`Node::queue`] and [`Node::dequeue`], and nowhere else.
+//! Both APIs are spoken: the single-planar one of USB cameras, and the multi-planar one of CSI receivers and picture
+//! processors, in which a buffer has a list of planes. Most formats have one plane there too; those that have more
+//! are put together ([`Layout`]), because a frame is one piece of memory.
 #![expect(unsafe_code, reason = "ioctl, mmap and poll have no safe wrapper among the dependencies")]
 
 use std::fs::{File, OpenOptions};
@@ -21,15 +22,18 @@ use std::time::Duration;
 
 use v4l::v4l_sys::{
     V4L2_BUF_FLAG_ERROR, V4L2_BUF_FLAG_TIMESTAMP_MASK, V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC, V4L2_CAP_DEVICE_CAPS,
-    v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE as CAPTURE, v4l2_buffer, v4l2_capability,
+    v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE as CAPTURE,
+    v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE_MULTI, v4l2_buffer, v4l2_capability,
     v4l2_field_V4L2_FIELD_NONE as PROGRESSIVE, v4l2_fmtdesc, v4l2_format, v4l2_fract, v4l2_frmivalenum,
     v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE as ONE_INTERVAL, v4l2_frmsizeenum,
     v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE as ONE_SIZE, v4l2_memory_V4L2_MEMORY_MMAP as MAPPED,
+    v4l2_pix_format, v4l2_pix_format_mplane, v4l2_plane,
     v4l2_requestbuffers, v4l2_streamparm,
 };
 use v4l::v4l2::vidioc;
 
 use super::mode::{Candidate, FourCc, Granted, Offer, OfferedSize, Sizes};
+use super::planes::{Fill, Layout, MOST_PLANES};
 use super::stream::Filled;
 
 /// Most entries read of any list that a driver enumerates.
@@ -58,6 +62,7 @@ plain!(
     v4l2_streamparm,
     v4l2_requestbuffers,
     v4l2_buffer,
+    v4l2_plane,
     libc::c_int
 );
 
@@ -80,12 +85,31 @@ pub(super) struct Capability {
 #[derive(Debug)]
 pub(super) struct Node {
     file: File,
+    /// Of the multi-planar API.
+    multi: bool,
+    /// Of the mode that was set last.
+    layout: Layout,
 }
 
 impl Node {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map(|file| Self { file })
+        OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map(|file| Self {
+            file,
+            multi: false,
+            layout: Layout::default(),
+        })
+    }
+
+    /// Goes over to the multi-planar API, for devices that speak no other.
+    pub(super) fn multi_planar(mut self) -> Self {
+        self.multi = true;
+        self
+    }
+
+    /// The type of every buffer and format of this device.
+    fn kind(&self) -> u32 {
+        if self.multi { CAPTURE_MULTI } else { CAPTURE }
     }
 
     /// One request to the driver. An interrupted one is made again.
@@ -98,7 +122,8 @@ impl Node {
         loop {
             // SAFETY: the descriptor is open as long as `self`; `argument` is a live, exclusively borrowed
             // structure of exactly the size that the kernel reads and writes, and any bytes it may
-            // hold afterwards are valid for a `Plain` type. No request used here keeps the pointer.
+            // hold afterwards are valid for a `Plain` type. The one pointer inside that the kernel follows, to the
+            // planes of a buffer, is set in `exchange`. No request used here keeps a pointer.
             let result = unsafe { v4l::v4l2::ioctl(self.file.as_raw_fd(), request, ptr::from_mut(argument).cast()) };
             match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -123,7 +148,7 @@ impl Node {
     pub(super) fn offers(&self) -> Vec<Offer> {
         let mut offers = Vec::new();
         for index in 0..LIST_LIMIT {
-            let mut answer = v4l2_fmtdesc { index, type_: CAPTURE, ..zeroed() };
+            let mut answer = v4l2_fmtdesc { index, type_: self.kind(), ..zeroed() };
             if self.request(vidioc::VIDIOC_ENUM_FMT, &mut answer).is_err() {
                 break;
             }
@@ -183,67 +208,99 @@ impl Node {
         fastest
     }
 
-    /// Asks for a mode and gives the one that the driver has set.
+    /// Asks for a mode and gives the one that the driver has set. Planes that do not fit its format are an `EINVAL`, as if
+    /// the driver had refused.
     ///
     /// The request is built anew each time: the stride of an earlier answer must not come along.
-    pub(super) fn set_mode(&self, asked: Candidate) -> io::Result<Granted> {
-        let mut format = v4l2_format { type_: CAPTURE, ..zeroed() };
-        format.fmt.pix = v4l::v4l_sys::v4l2_pix_format {
-            width: asked.width,
-            height: asked.height,
-            pixelformat: u32::from_le_bytes(asked.fourcc.0),
-            field: PROGRESSIVE,
-            // SAFETY: the zeroed request is a valid value of every variant.
-            ..unsafe { format.fmt.pix }
-        };
+    pub(super) fn set_mode(&mut self, asked: Candidate) -> io::Result<Granted> {
+        let mut format = v4l2_format { type_: self.kind(), ..zeroed() };
+        let Candidate { fourcc, width, height } = asked;
+        let (pixelformat, field) = (u32::from_le_bytes(fourcc.0), PROGRESSIVE);
+        // SAFETY: the zeroed request is a valid value of every variant.
+        let (one, many) = unsafe { (format.fmt.pix, format.fmt.pix_mp) };
+        if self.multi {
+            format.fmt.pix_mp = v4l2_pix_format_mplane { width, height, pixelformat, field, ..many };
+        } else {
+            format.fmt.pix = v4l2_pix_format { width, height, pixelformat, field, ..one };
+        }
         self.request(vidioc::VIDIOC_S_FMT, &mut format)?;
         // SAFETY: every variant consists of integers, so whatever is there may be read as any of them.
-        let set = unsafe { format.fmt.pix };
-        let fourcc = FourCc(set.pixelformat.to_le_bytes());
-        Ok(Granted { fourcc, width: set.width, height: set.height, stride: set.bytesperline as usize })
+        let (one, many) = unsafe { (format.fmt.pix, format.fmt.pix_mp) };
+        let mut strides = [0; MOST_PLANES];
+        let (pixelformat, width, height, planes) = if self.multi {
+            for (stride, plane) in strides.iter_mut().zip(many.plane_fmt) {
+                *stride = plane.bytesperline as usize;
+            }
+            (many.pixelformat, many.width, many.height, usize::from(many.num_planes).min(MOST_PLANES))
+        } else {
+            strides[0] = one.bytesperline as usize;
+            (one.pixelformat, one.width, one.height, 1)
+        };
+        let fourcc = FourCc(pixelformat.to_le_bytes());
+        let layout = Layout::of(fourcc, (width, height), &strides[..planes]);
+        self.layout = layout.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        Ok(Granted { fourcc, width, height, stride: strides[0] })
     }
 
     /// Asks for a rate and gives the one that the driver has set, if it says so.
     pub(super) fn set_rate(&self, fps: u32) -> io::Result<Option<f32>> {
-        let mut parameters = v4l2_streamparm { type_: CAPTURE, ..zeroed() };
+        let mut parameters = v4l2_streamparm { type_: self.kind(), ..zeroed() };
         parameters.parm.capture.timeperframe = v4l2_fract { numerator: 1, denominator: fps };
         self.request(vidioc::VIDIOC_S_PARM, &mut parameters)?;
         // SAFETY: every variant consists of integers, so whatever is there may be read as any of them.
         Ok(rate(unsafe { parameters.parm.capture.timeperframe }))
     }
 
-    /// Gives buffer `index` to the driver to be filled.
-    pub(super) fn queue(&self, index: u32) -> io::Result<()> {
-        let mut buffer = v4l2_buffer { index, type_: CAPTURE, memory: MAPPED, ..zeroed() };
-        self.request(vidioc::VIDIOC_QBUF, &mut buffer)
+    /// One request about a buffer, with its planes where the API has such.
+    fn exchange(&self, request: vidioc::_IOC_TYPE, index: u32) -> io::Result<(v4l2_buffer, [v4l2_plane; MOST_PLANES])> {
+        let mut planes = [zeroed(); MOST_PLANES];
+        let mut buffer = v4l2_buffer { index, type_: self.kind(), memory: MAPPED, ..zeroed() };
+        if self.multi {
+            // The kernel writes as many planes as the length says and refuses a length above its own limit, which is ours.
+            buffer.m.planes = planes.as_mut_ptr();
+            buffer.length = MOST_PLANES as u32;
+        }
+        self.request(request, &mut buffer)?;
+        Ok((buffer, planes))
     }
 
-    /// Takes the oldest filled buffer; `None` if none is filled.
-    pub(super) fn dequeue(&self) -> io::Result<Option<Filled>> {
-        let mut buffer = v4l2_buffer { type_: CAPTURE, memory: MAPPED, ..zeroed() };
-        match self.request(vidioc::VIDIOC_DQBUF, &mut buffer) {
+    /// Gives buffer `index` to the driver to be filled.
+    pub(super) fn queue(&self, index: u32) -> io::Result<()> {
+        self.exchange(vidioc::VIDIOC_QBUF, index).map(drop)
+    }
+
+    /// Takes the oldest filled one of `buffers`; `None` if none is filled.
+    pub(super) fn dequeue(&self, buffers: &mut Buffers) -> io::Result<Option<Filled>> {
+        let (buffer, planes) = match self.exchange(vidioc::VIDIOC_DQBUF, 0) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             other => other?,
-        }
+        };
+        let damaged = buffer.flags & V4L2_BUF_FLAG_ERROR != 0;
+        let bytes_used = if self.multi {
+            let fills = planes.map(|plane| Fill { start: plane.data_offset as usize, end: plane.bytesused as usize });
+            buffers.gather(buffer.index, &fills, &self.layout)
+        } else {
+            buffer.bytesused as usize
+        };
         let monotonic = buffer.flags & V4L2_BUF_FLAG_TIMESTAMP_MASK == V4L2_BUF_FLAG_TIMESTAMP_MONOTONIC;
         let stamp = Duration::from_secs(buffer.timestamp.tv_sec.max(0) as u64)
             + Duration::from_micros(buffer.timestamp.tv_usec.clamp(0, 999_999) as u64);
         Ok(Some(Filled {
             index: buffer.index,
-            bytes_used: buffer.bytesused as usize,
+            bytes_used,
             sequence: buffer.sequence,
             // A stamp of another clock would jump: the time of taking the buffer is the next best.
             time: if monotonic && !stamp.is_zero() { stamp } else { monotonic_now() },
-            damaged: buffer.flags & V4L2_BUF_FLAG_ERROR != 0,
+            damaged,
         }))
     }
 
     pub(super) fn stream_on(&self) -> io::Result<()> {
-        self.request(vidioc::VIDIOC_STREAMON, &mut libc::c_int::from(CAPTURE as u8))
+        self.request(vidioc::VIDIOC_STREAMON, &mut libc::c_int::from(self.kind() as u8))
     }
 
     pub(super) fn stream_off(&self) -> io::Result<()> {
-        self.request(vidioc::VIDIOC_STREAMOFF, &mut libc::c_int::from(CAPTURE as u8))
+        self.request(vidioc::VIDIOC_STREAMOFF, &mut libc::c_int::from(self.kind() as u8))
     }
 
     /// Waits until a buffer is filled; `false` if none was within `timeout`.
@@ -264,9 +321,20 @@ impl Node {
 }
 
 /// The driver's buffers, mapped into this process until dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Buffers {
-    mappings: Vec<Mapping>,
+    slots: Vec<Slot>,
+}
+
+/// One buffer.
+#[derive(Debug)]
+struct Slot {
+    /// One, or several of the multi-planar API.
+    planes: Vec<Mapping>,
+    /// First byte of the picture in the first plane.
+    start: usize,
+    /// The picture in one piece, where the planes are several.
+    joined: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -282,43 +350,73 @@ unsafe impl Send for Mapping {}
 impl Buffers {
     /// Asks the driver for `count` buffers (it may give another number) and maps them.
     pub(super) fn map(node: &Node, count: u32) -> io::Result<Self> {
-        let mut request = v4l2_requestbuffers { count, type_: CAPTURE, memory: MAPPED, ..zeroed() };
+        let mut request = v4l2_requestbuffers { count, type_: node.kind(), memory: MAPPED, ..zeroed() };
         node.request(vidioc::VIDIOC_REQBUFS, &mut request)?;
         if request.count < 2 {
             return Err(io::Error::from_raw_os_error(libc::ENOMEM));
         }
-        let mappings = (0..request.count).map(|index| Mapping::new(node, index)).collect::<io::Result<_>>()?;
-        Ok(Self { mappings })
+        let slots = (0..request.count).map(|index| Slot::map(node, index)).collect::<io::Result<_>>()?;
+        Ok(Self { slots })
     }
 
     pub(super) fn count(&self) -> u32 {
-        self.mappings.len() as u32
+        self.slots.len() as u32
     }
 
-    /// The bytes of a buffer; empty where there is no such buffer.
+    /// The bytes of a buffer, from the picture's first one on; empty where there is no such buffer.
     pub(super) fn get(&self, index: u32) -> &[u8] {
-        self.mappings.get(index as usize).map_or(&[], |mapping| {
-            // SAFETY: `start` is a readable mapping of `bytes` bytes until `self` is dropped. The driver
-            // writes to it only while the buffer is queued; the streaming loop asks for the bytes of
-            // dequeued buffers only and ends the borrow before it queues the buffer again.
-            unsafe { slice::from_raw_parts(mapping.start.as_ptr(), mapping.bytes) }
-        })
+        let Some(slot) = self.slots.get(index as usize) else { return &[] };
+        match slot.planes.as_slice() {
+            [plane] => plane.bytes().get(slot.start..).unwrap_or_default(),
+            _ => &slot.joined,
+        }
+    }
+
+    /// Notes where the picture of a filled buffer lies, or puts it together; the bytes it has, 0 if it is not whole.
+    fn gather(&mut self, index: u32, fills: &[Fill], layout: &Layout) -> usize {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return 0 };
+        if !layout.joins() {
+            slot.start = fills[0].start;
+            return fills[0].end.saturating_sub(fills[0].start);
+        }
+        let planes = slot.planes.iter().zip(fills).map_while(|(plane, fill)| fill.of(plane.bytes()));
+        // Allocated once: the mode stays as long as the buffers.
+        slot.joined.resize(layout.bytes(), 0);
+        layout.join(planes, &mut slot.joined).map_or(0, |()| layout.bytes())
+    }
+}
+
+impl Slot {
+    fn map(node: &Node, index: u32) -> io::Result<Self> {
+        let (buffer, planes) = node.exchange(vidioc::VIDIOC_QUERYBUF, index)?;
+        let places: Vec<(u32, u32)> = if node.multi {
+            let count = (buffer.length as usize).min(MOST_PLANES);
+            // SAFETY: the kernel has filled in the offset of each mapped plane; any bits are a valid `u32`.
+            planes[..count].iter().map(|plane| (unsafe { plane.m.mem_offset }, plane.length)).collect()
+        } else {
+            // SAFETY: for a mapped single-planar buffer the driver has filled in the offset; any bits are a valid `u32`.
+            vec![(unsafe { buffer.m.offset }, buffer.length)]
+        };
+        let planes = places.into_iter().map(|(offset, bytes)| Mapping::new(node, offset, bytes as usize));
+        Ok(Self { planes: planes.collect::<io::Result<_>>()?, start: 0, joined: Vec::new() })
     }
 }
 
 impl Mapping {
-    fn new(node: &Node, index: u32) -> io::Result<Self> {
-        let mut buffer = v4l2_buffer { index, type_: CAPTURE, memory: MAPPED, ..zeroed() };
-        node.request(vidioc::VIDIOC_QUERYBUF, &mut buffer)?;
-        // SAFETY: for a mapped single-planar buffer the driver has filled in the offset; any bits are a valid `u32`.
-        let offset = libc::off_t::from(unsafe { buffer.m.offset });
-        let bytes = buffer.length as usize;
-        let fd = node.file.as_raw_fd();
+    fn new(node: &Node, offset: u32, bytes: usize) -> io::Result<Self> {
+        let (fd, offset) = (node.file.as_raw_fd(), libc::off_t::from(offset));
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of ours. It is
         // readable only; length and offset are the driver's own, and the kernel refuses a wrong pair.
         let start = unsafe { v4l::v4l2::mmap(ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, fd, offset) }?;
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Self { start, bytes })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` is a readable mapping of `bytes` bytes until `self` is dropped. The driver writes to it only
+        // while the buffer is queued; the streaming loop asks for the bytes of dequeued buffers only and ends the
+        // borrow before it queues the buffer again.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
     }
 }
 
@@ -360,7 +458,7 @@ mod tests {
         let node = Node::open(Path::new("/dev/null")).unwrap();
         assert_eq!(node.capability().unwrap_err().raw_os_error(), Some(libc::ENOTTY));
         assert!(node.offers().is_empty());
-        assert!(node.dequeue().is_err() && node.queue(0).is_err() && node.stream_on().is_err());
+        assert!(node.dequeue(&mut Buffers::default()).is_err() && node.queue(0).is_err() && node.stream_on().is_err());
         assert!(Buffers::map(&node, 4).is_err());
     }
 

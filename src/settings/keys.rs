@@ -38,7 +38,7 @@ pub const KEYS: &[Key] = &[
     key("camera.width", "PX", "Width asked of the camera [default: 640]"),
     key("camera.height", "PX", "Height asked of the camera [default: 480]"),
     key("camera.fps", "FPS", "Rate asked of the camera, 0: its own [default: 0]"),
-    text("camera.format", "FORMAT", "auto, yuyv, uyvy, nv12, i420, mjpeg, rgb or grey [default: auto]"),
+    text("camera.format", "FORMAT", "auto, yuyv, uyvy, nv12, i420, nm12, ym12, mjpeg, rgb or grey [default: auto]"),
     key("camera.buffers", "N", "Frame buffers shared with the kernel, 2 to 32 [default: 4]"),
     key("camera.timeout_ms", "MS", "Longest wait for a frame [default: 1000]"),
     key("clip.loops", "N", "How often a clip starts again after its end [default: 0]"),
