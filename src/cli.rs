@@ -122,7 +122,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NotACamera { .. }
             | Error::UnsupportedFormat { .. }
             | Error::Device { .. }
-            | Error::BadClip { .. },
+            | Error::BadClip { .. }
+            | Error::BadDataset { .. },
         ) => SOURCE,
         Some(
             Error::ModelChecksum { .. }

@@ -16,6 +16,7 @@
 //! | [`neighbors`] | embedding -> row of the fixed [`neighbors::NeighborBuffer`] |
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
+//! | [`eval`] | crops whose people are known -> how well they are told apart |
 //! | [`report`] | sighting -> standard output, log, serial port |
 //! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
 //! | [`settings`] | file and flags -> validated settings of every room |
@@ -32,6 +33,7 @@ pub mod backbone;
 pub mod camera;
 pub mod crop;
 pub mod detector;
+pub mod eval;
 pub mod frame;
 pub mod gallery;
 pub mod int8;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the data; a room may import what stands above it.
-const ROOMS: [&str; 15] = [
+const ROOMS: [&str; 16] = [
     "frame",
     "camera",
     "int8",
@@ -18,6 +18,7 @@ const ROOMS: [&str; 15] = [
     "neighbors",
     "nformer",
     "gallery",
+    "eval",
     "report",
     "snapshot",
     "settings",

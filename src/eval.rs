@@ -1,0 +1,21 @@
+//! Crops whose people are known -> how well they are told apart, and at what cost.
+//!
+//! Glossary: a *query* is a crop that is looked for in a *gallery* of crops; a *protocol* says which rows may see each other
+//! before they are ranked. *Transductive*: query and gallery are fused together, as in the paper. *Online*: crops come in the
+//! order in which they were filmed, cameras interleaved; each is fused once, in a buffer of the last N.
+
+pub mod market;
+pub mod metrics;
+
+mod fusion;
+mod mean;
+mod random;
+mod rerank;
+mod rows;
+mod untrained;
+
+pub use fusion::{FusedRows, fuse_online, fuse_pool};
+pub use mean::{online_means, pool_means, track_means};
+pub use rerank::rerank;
+pub use rows::Rows;
+pub use untrained::untrained;
