@@ -5,6 +5,7 @@
 
 mod devices;
 mod doctor;
+mod eval;
 mod fuse;
 mod health;
 mod job;
@@ -82,6 +83,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Run the fusion network over a safetensors file
     Fuse(fuse::FuseArgs),
+    /// Measure how well people are told apart, on crops whose people are known
+    Eval(eval::EvalArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -111,6 +114,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Models(args) => models::models(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Fuse(args) => fuse::fuse(&args),
+        Command::Eval(args) => eval::eval(&args),
     }
 }
 

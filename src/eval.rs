@@ -7,15 +7,21 @@
 pub mod market;
 pub mod metrics;
 
+mod cost;
+mod embed;
 mod fusion;
 mod mean;
 mod random;
 mod rerank;
 mod rows;
+mod table;
 mod untrained;
 
+pub use cost::backbone_multiply_adds;
+pub use embed::embed;
 pub use fusion::{FusedRows, fuse_online, fuse_pool};
 pub use mean::{online_means, pool_means, track_means};
 pub use rerank::rerank;
 pub use rows::Rows;
+pub use table::{BackboneCost, Bench, MEAN_KS, Method, Network, Protocol, Setup};
 pub use untrained::untrained;

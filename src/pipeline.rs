@@ -23,7 +23,7 @@ use crate::tracks::{TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
-pub use assembly::Models;
+pub use assembly::{Models, load_weights};
 
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.
 const MAX_EVENTS: usize = 3 * MAX_PEOPLE + 1;

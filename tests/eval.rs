@@ -52,7 +52,12 @@ impl Case {
             sequence: 1,
             frame: 0,
         });
-        Split { name: self.name.clone(), crops: crops.collect(), query: self.query.clone(), gallery: self.gallery.clone() }
+        Split {
+            name: self.name.clone(),
+            crops: crops.collect(),
+            query: self.query.clone(),
+            gallery: self.gallery.clone(),
+        }
     }
 }
 

@@ -78,7 +78,8 @@ struct RowCost {
 impl RowCost {
     fn new(weights: &Weights, top_k: usize) -> Self {
         let [width, hidden, affinities, k] =
-            [weights.width(), weights.feed_forward(), weights.heads() * weights.landmarks(), top_k].map(|size| size as f64);
+            [weights.width(), weights.feed_forward(), weights.heads() * weights.landmarks(), top_k]
+                .map(|size| size as f64);
         Self {
             width,
             project: width * (width + 2.0 * affinities),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -102,7 +103,8 @@ impl Split {
         crops.dedup();
         let places: HashMap<&Path, usize> =
             crops.iter().enumerate().map(|(place, crop)| (crop.path.as_path(), place)).collect();
-        let places_of = |list: &[Crop]| list.iter().filter_map(|crop| places.get(crop.path.as_path()).copied()).collect();
+        let places_of =
+            |list: &[Crop]| list.iter().filter_map(|crop| places.get(crop.path.as_path()).copied()).collect();
         Self {
             name: name.into(),
             query: places_of(&query),
@@ -114,6 +116,20 @@ impl Split {
     /// Who and where the crops at `places` are.
     pub fn labels(&self, places: &[usize]) -> Vec<Label> {
         places.iter().map(|place| self.crops[*place].label()).collect()
+    }
+
+    /// When each crop was taken, at `fps` frames a second. Sequences follow each other without a pause: how long the recorder
+    /// stood still between two is not known.
+    pub fn times(&self, fps: f64) -> Vec<Duration> {
+        let (mut start, mut end, mut sequence) = (0.0, 0.0, None);
+        let time = |crop: &Crop| {
+            if sequence.replace(crop.sequence) != Some(crop.sequence) {
+                start = end;
+            }
+            end = start + f64::from(crop.frame) / fps;
+            Duration::from_secs_f64(end)
+        };
+        self.crops.iter().map(time).collect()
     }
 
     /// Different people among the crops.
@@ -268,7 +284,9 @@ mod tests {
 
     #[test]
     fn other_names_are_not_crops() {
-        for name in ["Thumbs.db", "0002_c1s1_x_01.jpg", "0002_1s1_000001_01.jpg", "0002_c1_000001.jpg", "-2_c1s1_1_1.jpg"] {
+        for name in
+            ["Thumbs.db", "0002_c1s1_x_01.jpg", "0002_1s1_000001_01.jpg", "0002_c1_000001.jpg", "-2_c1s1_1_1.jpg"]
+        {
             assert_eq!(crop(name), None, "{name}");
         }
         assert_eq!(crop("0002_c1s1_000001_01.txt"), None);
@@ -290,7 +308,12 @@ mod tests {
     fn unjudged_crops_are_left_out_and_a_limit_keeps_the_first_identities() {
         let list = |names: &[&str]| names.iter().filter_map(|name| crop(name)).collect::<Vec<_>>();
         let query = list(&["0009_c1s1_000001_01.jpg", "0004_c1s1_000002_01.jpg"]);
-        let gallery = list(&["-1_c2s1_000003_01.jpg", "0000_c2s1_000004_01.jpg", "0009_c2s1_000005_01.jpg", "0004_c2s1_000006_01.jpg"]);
+        let gallery = list(&[
+            "-1_c2s1_000003_01.jpg",
+            "0000_c2s1_000004_01.jpg",
+            "0009_c2s1_000005_01.jpg",
+            "0004_c2s1_000006_01.jpg",
+        ]);
         let all = Split::new("test", query.clone(), gallery.clone(), None);
         assert_eq!((all.crops.len(), all.identities()), (5, 2));
         let one = Split::new("test", query, gallery, Some(1));

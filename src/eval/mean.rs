@@ -218,7 +218,16 @@ mod tests {
     #[test]
     fn tracks_end_with_a_gap_a_camera_or_a_sequence() {
         let crop = |identity, camera, sequence, frame| Crop { path: PathBuf::new(), identity, camera, sequence, frame };
-        let crops = [crop(1, 1, 1, 0), crop(1, 2, 1, 1), crop(2, 1, 1, 2), crop(1, 1, 1, 5), crop(1, 1, 1, 11), crop(0, 1, 1, 11), crop(0, 1, 1, 11), crop(1, 1, 2, 12)];
+        let crops = [
+            crop(1, 1, 1, 0),
+            crop(1, 2, 1, 1),
+            crop(2, 1, 1, 2),
+            crop(1, 1, 1, 5),
+            crop(1, 1, 1, 11),
+            crop(0, 1, 1, 11),
+            crop(0, 1, 1, 11),
+            crop(1, 1, 2, 12),
+        ];
         let times: Vec<Duration> = crops.iter().map(|crop| Duration::from_secs(crop.frame.into())).collect();
         assert_eq!(tracks(&crops, &times, Duration::from_secs(5)), [1, 2, 3, 1, 4, 5, 6, 7]);
     }

@@ -111,7 +111,9 @@ mod tests {
     #[test]
     fn ranks_end_where_they_say() {
         let query = [label((1, 0))];
-        for (place, expected) in [(0, [1, 1, 1]), (1, [0, 1, 1]), (4, [0, 1, 1]), (5, [0, 0, 1]), (9, [0, 0, 1]), (10, [0; 3])] {
+        for (place, expected) in
+            [(0, [1, 1, 1]), (1, [0, 1, 1]), (4, [0, 1, 1]), (5, [0, 0, 1]), (9, [0, 0, 1]), (10, [0; 3])]
+        {
             let gallery: Vec<Label> = (0..12).map(|at| label((if at == place { 1 } else { 2 }, 1))).collect();
             // All alike: the order of the gallery decides.
             let found = scores(&query, &gallery, |_, out| out.fill(0.5));

@@ -12,7 +12,7 @@ use super::rows::Rows;
 use crate::kernels::{dot, top_k};
 
 /// Neighbours of a row.
-const K1: usize = 20;
+pub(super) const K1: usize = 20;
 /// Neighbours whose encodings are averaged.
 const K2: usize = 6;
 /// Share of the original distance.
@@ -115,7 +115,8 @@ impl<'a> Neighborhood<'a> {
         let single: Vec<Encoding> = (0..count as u32)
             .map(|row| {
                 let weight = |other: u32| (-self.distance(row as usize, other as usize)).exp();
-                let mut encoding: Encoding = self.expanded(row).into_iter().map(|other| (other, weight(other))).collect();
+                let mut encoding: Encoding =
+                    self.expanded(row).into_iter().map(|other| (other, weight(other))).collect();
                 let sum: f32 = encoding.iter().map(|(_, weight)| weight).sum();
                 encoding.iter_mut().for_each(|(_, weight)| *weight /= sum);
                 encoding

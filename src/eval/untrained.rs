@@ -28,7 +28,14 @@ pub fn untrained(like: &Weights, seed: u64) -> Result<Weights> {
 
 /// Random weights: linear maps as `torch.nn.Linear` begins (even within `1 / sqrt(inputs)`, biases too), norms that do nothing,
 /// and as agents the projections of random directions.
-pub(super) fn weights(width: usize, heads: usize, layers: usize, hidden: usize, landmarks: usize, seed: u64) -> Result<Weights> {
+pub(super) fn weights(
+    width: usize,
+    heads: usize,
+    layers: usize,
+    hidden: usize,
+    landmarks: usize,
+    seed: u64,
+) -> Result<Weights> {
     let mut tensors = Tensors { random: Random::new(seed), list: Vec::new() };
     for layer in 0..layers {
         let name = |part: &str| format!("layers.{layer}.{part}");
@@ -90,9 +97,13 @@ impl Tensors {
     /// Through the file format, so that the same checks hold as for weights that were trained.
     fn finish(self, heads: usize) -> Result<Weights> {
         let path = Path::new("untrained");
-        let failed = |error: safetensors::SafeTensorError| Error::ModelLoad { path: path.into(), reason: error.to_string() };
-        let bytes: Vec<Vec<u8>> =
-            self.list.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+        let failed =
+            |error: safetensors::SafeTensorError| Error::ModelLoad { path: path.into(), reason: error.to_string() };
+        let bytes: Vec<Vec<u8>> = self
+            .list
+            .iter()
+            .map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            .collect();
         let mut views = Vec::with_capacity(bytes.len());
         for ((name, shape, _), bytes) in self.list.iter().zip(&bytes) {
             views.push((name, TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(failed)?));
