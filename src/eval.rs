@@ -14,7 +14,9 @@ mod mean;
 mod random;
 mod rerank;
 mod rows;
+mod stream;
 mod table;
+mod threshold;
 mod untrained;
 
 pub use cost::backbone_multiply_adds;
@@ -23,5 +25,7 @@ pub use fusion::{FusedRows, fuse_online, fuse_pool};
 pub use mean::{online_means, pool_means, track_means};
 pub use rerank::rerank;
 pub use rows::Rows;
+pub use stream::{ReEntry, StreamFigures, StreamSetup, Tally, replay};
 pub use table::{BackboneCost, Bench, MEAN_KS, Method, Network, Protocol, Setup};
+pub use threshold::{PrototypeSimilarities, ThresholdPoint};
 pub use untrained::untrained;

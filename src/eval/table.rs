@@ -139,7 +139,7 @@ impl<'a> Bench<'a> {
         let mut table = vec![self.plain(Protocol::Transductive)];
         table.extend(self.pool_means(&[*pool_k])?);
         table.push(self.reranked());
-        let control = Network { weights: untrained(&network.weights, super::untrained::SEED)?, ..network.clone() };
+        let control = Network { weights: untrained(&network.weights, untrained::SEED)?, ..network.clone() };
         table.push(self.network("NFormer, untrained", &control, None)?);
         table.push(self.network("NFormer", network, None)?);
         Ok(table)
@@ -152,7 +152,7 @@ impl<'a> Bench<'a> {
     pub fn online(&self) -> Result<Vec<Method>> {
         let Setup { network, buffers, online_k, .. } = self.setup;
         let mut table = vec![self.plain(Protocol::Online), self.track_means()?];
-        let control = Network { weights: untrained(&network.weights, super::untrained::SEED)?, ..network.clone() };
+        let control = Network { weights: untrained(&network.weights, untrained::SEED)?, ..network.clone() };
         for (buffer, k) in buffers.iter().zip(online_k) {
             table.extend(self.online_means(*buffer, &[*k])?);
             table.push(self.network("NFormer, untrained", &control, Some(*buffer))?);
@@ -269,7 +269,7 @@ impl<'a> Bench<'a> {
         let count = self.rows.len();
         let extra = Extra {
             neighbors: Some(count),
-            top_k: Some(super::rerank::K1),
+            top_k: Some(rerank::K1),
             multiply_adds: (count * self.rows.width()) as f64,
             bytes: bytes + size_of_val(self.rows.as_slice()),
             ..Extra::NONE
