@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use nformer_edge::backbone::Backbone;
 use nformer_edge::eval::market::{Dataset, Split};
-use nformer_edge::eval::{self, BackboneCost, Bench, Method, Network, Rows, Setup};
+use nformer_edge::eval::{self, BackboneCost, Bench, Method, Network, ReEntryFigures, Rows, Setup, StreamSetup};
 use nformer_edge::model::{Card, Contract};
 use nformer_edge::pipeline::load_weights;
 use nformer_edge::settings::Settings;
@@ -31,6 +31,8 @@ Protocols:
   transductive  query and gallery fused in one pool, as in the paper
   online        crops in the order they were filmed, cameras interleaved by frame number; each is fused once, at its
                 arrival, in a first-in first-out buffer of the last N rows; those fused rows are ranked
+  stream        (when asked for) crops as tracks through buffer, network and gallery with the program's settings: who
+                keeps the number when coming back, and thresholds chosen on `val`
 
 Crops of the query's identity by the query's own camera are not ranked. Where the dataset has a split `val`, k of the mean
 over reciprocal neighbours is the best one there. N may be above the NEIGHBORS of this build: here the buffer takes its room
@@ -80,6 +82,7 @@ pub(crate) struct EvalArgs {
 enum ProtocolArg {
     Transductive,
     Online,
+    Stream,
 }
 
 /// Everything that `--json` says.
@@ -95,6 +98,7 @@ struct Outcome {
     backbone: BackboneCost,
     methods: Vec<Method>,
     sweep: Vec<Method>,
+    stream: Option<ReEntryFigures>,
     notes: Vec<String>,
 }
 
@@ -125,7 +129,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         info!("{total} crops of `{}` embedded", split.name);
         Ok(Embedded { split, rows })
     };
-    let tuning = match tuning.filter(|_| args.mean_k.is_none()) {
+    let tuning = match tuning.filter(|_| args.mean_k.is_none() || args.protocol.contains(&ProtocolArg::Stream)) {
         Some(tuning) => Some(embedded(tuning)?),
         None => None,
     };
@@ -152,14 +156,15 @@ fn setup(args: &EvalArgs, network: Network, backbone: BackboneCost, tuning: Opti
     }
     buffers.sort_unstable();
     buffers.dedup();
-    let fallback = args.mean_k.map_or(network.top_k, usize::from);
-    let k = |buffer: Option<usize>| match tuning {
-        Some(Embedded { split, rows }) => Bench::best_mean_k(split, rows, buffer),
-        None => Ok(fallback),
+    let k = |buffer: Option<usize>| match (args.mean_k, tuning) {
+        (Some(k), _) => Ok(usize::from(k)),
+        (None, Some(Embedded { split, rows })) => Bench::best_mean_k(split, rows, buffer),
+        (None, None) => Ok(network.top_k),
     };
+    let (pool_k, online_k) = (k(None)?, buffers.iter().map(|buffer| k(Some(*buffer))).collect::<Result<_, _>>()?);
     Ok(Setup {
-        pool_k: k(None)?,
-        online_k: buffers.iter().map(|buffer| k(Some(*buffer))).collect::<Result<_, _>>()?,
+        pool_k,
+        online_k,
         buffers,
         network,
         track_gap: Duration::from_secs(args.track_gap_s.into()),
@@ -195,6 +200,12 @@ fn measure(
         sweep = bench.sweep(&networks, &mut |what, done, total| bar.draw(what, done, total))?;
         bar.clear();
     }
+    let stream = if args.protocol.contains(&ProtocolArg::Stream) {
+        let tuning = tuning.map(|tuning| (&tuning.split, &tuning.rows));
+        Some(eval::re_entry(split, rows, tuning, &stream_setup(args, settings, &setup.network))?)
+    } else {
+        None
+    };
     let answerable = methods.first().map_or(1, |method| method.scores.queries);
     ensure!(answerable > 0, "no query has a crop of its identity by another camera in the gallery: nothing to rank");
     Ok(Outcome {
@@ -207,8 +218,21 @@ fn measure(
         backbone: setup.backbone.clone(),
         methods,
         sweep,
-        notes: show::notes(setup, tuning.is_some()),
+        stream,
+        notes: show::notes(setup, tuning.is_some() && args.mean_k.is_none()),
     })
+}
+
+/// The stream with the program's own settings.
+fn stream_setup(args: &EvalArgs, settings: &Settings, network: &Network) -> StreamSetup {
+    StreamSetup {
+        weights: network.weights.clone().with_precision(network.precision),
+        top_k: network.top_k,
+        eviction: settings.neighbors.eviction,
+        gallery: settings.gallery.clone(),
+        fps: args.fps,
+        track_gap: Duration::from_secs(args.track_gap_s.into()),
+    }
 }
 
 /// The fusion network of a card.

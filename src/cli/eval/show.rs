@@ -1,6 +1,6 @@
 //! What `eval` prints for people.
 
-use nformer_edge::eval::{Method, Protocol, Setup};
+use nformer_edge::eval::{Method, Protocol, ReEntryFigures, Setup, StreamFigures};
 use nformer_edge::nformer::Precision;
 
 use super::Outcome;
@@ -14,6 +14,10 @@ pub(super) fn table(outcome: &Outcome) {
         lines(title, methods.iter().filter(|method| method.protocol == protocol));
     }
     lines("sweep, online", sweep.iter());
+    if let Some(figures) = &outcome.stream {
+        stream(figures);
+    }
+    println!();
     for note in notes {
         println!("- {note}");
     }
@@ -49,6 +53,41 @@ fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
     }
 }
 
+/// Re-entry and thresholds.
+fn stream(figures: &ReEntryFigures) {
+    println!("\nstream: tracks through buffer, network and gallery");
+    replayed("settings as given", &figures.product);
+    if let Some(calibrated) = &figures.calibrated {
+        replayed("thresholds of the other split", calibrated);
+    }
+    let Some(calibration) = &figures.calibration else { return };
+    println!(
+        "\nthresholds on {} ({} identities), NFormer online, N {}",
+        calibration.split, calibration.identities, calibration.neighbors
+    );
+    println!("{:>11} {:>16} {:>8}", "similarity", "false matches %", "recall %");
+    let chosen = [calibration.at_1_percent, calibration.at_5_percent];
+    for point in chosen.iter().chain(&calibration.curve) {
+        println!("{:>11.3} {:>16.2} {:>8.1}", point.threshold, point.false_matches, point.recall);
+    }
+}
+
+fn replayed(title: &str, figures: &StreamFigures) {
+    let StreamFigures { similarity, band, tally, forgotten } = figures;
+    println!("{title}: known from {similarity:.3}, put off within {band:.3}");
+    println!(
+        "  {} crops, {} tracks, {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
+        tally.crops, tally.tracks, tally.people, tally.numbers, tally.switches, tally.unsure
+    );
+    println!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
+    for entry in &tally.re_entries {
+        println!(
+            "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %), new number {}, somebody else's {}, none {}",
+            entry.min_gap_s, entry.events, entry.recalled, entry.recall, entry.new, entry.confused, entry.unsure
+        );
+    }
+}
+
 fn or_dash(number: Option<usize>) -> String {
     number.map_or("-".into(), |number| number.to_string())
 }
@@ -72,6 +111,11 @@ pub(super) fn notes(setup: &Setup, tuned: bool) -> Vec<String> {
              apart), as a tracker without a mistake would; a real one does worse. It is left out of the transductive table: \
              a track has an order, a pool has none",
             setup.track_gap.as_secs()
+        ),
+        format!(
+            "stream: as above for tracks; all cameras share one gallery; a return counts for somebody who had a number before, \
+             within a sequence; gaps end where the next line begins ({} frames a second)",
+            setup.fps
         ),
         "NFormer, untrained: random weights of the same shape, one seed, no path for the mean".into(),
     ]
