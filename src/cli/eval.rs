@@ -2,20 +2,21 @@
 
 mod show;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
+use nformer_edge::Error;
 use nformer_edge::backbone::Backbone;
 use nformer_edge::eval::market::{Dataset, Split};
-use nformer_edge::eval::{self, BackboneCost, Bench, Method, Network, ReEntryFigures, Rows, Setup, StreamSetup};
+use nformer_edge::eval::{self, BackboneCost, Bench, Network, Outcome, Pictures, Rows, Setup, StreamSetup};
 use nformer_edge::model::{Card, Contract};
 use nformer_edge::pipeline::load_weights;
 use nformer_edge::settings::Settings;
 use nformer_edge::size::NEIGHBORS;
-use serde::Serialize;
 use tracing::info;
 
 use super::keys::KeyArgs;
@@ -62,6 +63,9 @@ pub(crate) struct EvalArgs {
     /// Another fusion card in the sweep, for example with more layers (may be given several times)
     #[arg(long, value_name = "CARD", requires = "sweep")]
     sweep_fusion: Vec<PathBuf>,
+    /// Write one self-contained HTML page into this folder, with the sweep, the stream, and crops of the dataset in it
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
     /// One JSON object on the last line of standard output
     #[arg(long)]
     json: bool,
@@ -83,23 +87,6 @@ enum ProtocolArg {
     Transductive,
     Online,
     Stream,
-}
-
-/// Everything that `--json` says.
-#[derive(Serialize)]
-struct Outcome {
-    dataset: PathBuf,
-    split: String,
-    queries: usize,
-    gallery: usize,
-    identities: usize,
-    /// The split that k was chosen on.
-    tuned_on: Option<String>,
-    backbone: BackboneCost,
-    methods: Vec<Method>,
-    sweep: Vec<Method>,
-    stream: Option<ReEntryFigures>,
-    notes: Vec<String>,
 }
 
 /// A split and its embeddings.
@@ -129,7 +116,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         info!("{total} crops of `{}` embedded", split.name);
         Ok(Embedded { split, rows })
     };
-    let tuning = match tuning.filter(|_| args.mean_k.is_none() || args.protocol.contains(&ProtocolArg::Stream)) {
+    let tuning = match tuning.filter(|_| args.mean_k.is_none() || args.streams()) {
         Some(tuning) => Some(embedded(tuning)?),
         None => None,
     };
@@ -142,10 +129,35 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
     let setup = setup(args, network, cost, tuning.as_ref())?;
     let outcome = measure(args, &settings, &setup, &reported, tuning.as_ref())?;
     show::table(&outcome);
+    if let Some(folder) = &args.report {
+        let path = report(folder, &outcome, &setup, &reported)?;
+        info!("report: {}", path.display());
+    }
     if args.json {
         println!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl EvalArgs {
+    /// Whether the stream is asked for.
+    fn streams(&self) -> bool {
+        self.protocol.contains(&ProtocolArg::Stream) || self.report.is_some()
+    }
+}
+
+/// Writes the page, with rows fused online in the largest buffer of the table.
+fn report(folder: &Path, outcome: &Outcome, setup: &Setup, on: &Embedded) -> Result<PathBuf> {
+    let Network { top_k, .. } = setup.network;
+    let buffer = setup.buffers.last().copied().unwrap_or(NEIGHBORS);
+    let fused = setup.network.fuse(&on.rows, Some(buffer))?.rows;
+    let how = format!("fused online, N {buffer}, k {top_k}");
+    let page = eval::page(outcome, &Pictures { split: &on.split, before: &on.rows, after: &fused, how: &how })?;
+    let path = folder.join("index.html");
+    let failed = |source| Error::Write { what: "report", path: path.clone(), source };
+    fs::create_dir_all(folder).map_err(failed)?;
+    fs::write(&path, page).map_err(failed)?;
+    Ok(path)
 }
 
 /// Chooses what the table is made with; k of the mean on `tuning`.
@@ -191,7 +203,7 @@ fn measure(
         methods.extend(bench.online()?);
     }
     let mut sweep = Vec::new();
-    if args.sweep {
+    if args.sweep || args.report.is_some() {
         let mut networks = vec![setup.network.clone()];
         for card in &args.sweep_fusion {
             networks.push(network(settings, &card.display().to_string())?);
@@ -200,7 +212,7 @@ fn measure(
         sweep = bench.sweep(&networks, &mut |what, done, total| bar.draw(what, done, total))?;
         bar.clear();
     }
-    let stream = if args.protocol.contains(&ProtocolArg::Stream) {
+    let stream = if args.streams() {
         let tuning = tuning.map(|tuning| (&tuning.split, &tuning.rows));
         Some(eval::re_entry(split, rows, tuning, &stream_setup(args, settings, &setup.network))?)
     } else {

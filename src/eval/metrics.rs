@@ -60,6 +60,11 @@ pub(super) fn ranking(asked: &Label, gallery: &[Label], similarity: &[f32], orde
     order.sort_by(|one, other| similarity[*other].total_cmp(&similarity[*one]));
 }
 
+/// Average precision of one ranking, 0 to 1; none without a right answer.
+pub(super) fn average_precision(right: impl Iterator<Item = bool>) -> Option<f64> {
+    of_ranking(right).map(|[precision, ..]| precision)
+}
+
 /// AP, hit at 1, 5, 10, and INP of one ranking, 0 to 1; none without a right answer.
 fn of_ranking(right: impl Iterator<Item = bool>) -> Option<[f64; 5]> {
     let (mut count, mut precisions, mut first, mut last) = (0.0, 0.0, None, 0.0);

@@ -1,9 +1,7 @@
 //! What `eval` prints for people.
 
-use nformer_edge::eval::{Method, Protocol, ReEntryFigures, Setup, StreamFigures};
+use nformer_edge::eval::{Method, Outcome, Protocol, ReEntryFigures, Setup, StreamFigures};
 use nformer_edge::nformer::Precision;
-
-use super::Outcome;
 
 /// Prints the tables.
 pub(super) fn table(outcome: &Outcome) {
