@@ -272,11 +272,12 @@ fn re_entry(figures: &ReEntryFigures) -> String {
             put(
                 &mut html,
                 format_args!(
-                    "<h3>{title}: known from {similarity:.3}, put off within {band:.3}</h3><p>{} crops in {} tracks of {} people got {} numbers \
+                    "<h3>{title}: known from {similarity:.3}, put off within {band:.3}</h3><p>{} crops in {} tracks ({} too short to be answered for) of {} people got {} numbers \
                  ({forgotten} forgotten). IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}; {} switches; {:.1} % of the answers unsure.</p>\
-                 <table><tr><th>back after<th>times<th>old number<th>%<th>new number<th>somebody else's<th>none</tr>",
+                 <table><tr><th>back after<th>times<th>old number<th>%<th>% of those answered<th>new number<th>somebody else's<th>none</tr>",
                     tally.crops,
                     tally.tracks,
+                    tally.too_short,
                     tally.people,
                     tally.numbers,
                     tally.idf1,
@@ -291,11 +292,12 @@ fn re_entry(figures: &ReEntryFigures) -> String {
                 put(
                     &mut html,
                     format_args!(
-                        "<tr><td>{} s {until}<td>{}<td>{}<td>{:.1}<td>{}<td>{}<td>{}</tr>",
+                        "<tr><td>{} s {until}<td>{}<td>{}<td>{:.1}<td>{:.1}<td>{}<td>{}<td>{}</tr>",
                         entry.min_gap_s,
                         entry.events,
                         entry.recalled,
                         entry.recall,
+                        entry.recall_of_answered,
                         entry.new,
                         entry.confused,
                         entry.unsure

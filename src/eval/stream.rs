@@ -99,7 +99,7 @@ pub fn replay(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<StreamF
     for frame in steps.chunk_by(|one, next| (one.time, one.camera) == (next.time, next.camera)) {
         recogniser.frame(frame, rows, &mut answers)?;
     }
-    let tally = Tally::count(&steps, &answers, recogniser.merges());
+    let tally = Tally::count(&steps, &answers, recogniser.merges(), setup.gallery.min_embeddings);
     let GallerySettings { similarity, band, .. } = setup.gallery;
     Ok(StreamFigures { similarity, band, tally, forgotten: recogniser.forgotten() })
 }

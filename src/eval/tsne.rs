@@ -119,12 +119,12 @@ fn main_axes(rows: &Rows) -> Vec<[f64; 2]> {
         centred.iter().map(|row| row.iter().zip(axis).map(|(value, part)| value * part).sum()).collect()
     };
     let mut random = Random::new(1);
-    let mut axes: Vec<Vec<f64>> = Vec::new();
+    let mut found: Vec<Vec<f64>> = Vec::new();
     let mut places = vec![[0.0; 2]; count];
     for number in 0..2 {
         let mut axis: Vec<f64> = (0..width).map(|_| random.normal()).collect();
         for _ in 0..100 {
-            for before in &axes {
+            for before in &found {
                 let share: f64 = axis.iter().zip(before).map(|(value, part)| value * part).sum();
                 axis.iter_mut().zip(before).for_each(|(value, part)| *value -= share * part);
             }
@@ -142,7 +142,7 @@ fn main_axes(rows: &Rows) -> Vec<[f64; 2]> {
         for (place, score) in places.iter_mut().zip(&scores) {
             place[number] = 1e-2 * score / spread;
         }
-        axes.push(axis);
+        found.push(axis);
     }
     places
 }

@@ -74,14 +74,21 @@ fn replayed(title: &str, figures: &StreamFigures) {
     let StreamFigures { similarity, band, tally, forgotten } = figures;
     println!("{title}: known from {similarity:.3}, put off within {band:.3}");
     println!(
-        "  {} crops, {} tracks, {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
-        tally.crops, tally.tracks, tally.people, tally.numbers, tally.switches, tally.unsure
+        "  {} crops, {} tracks ({} too short to be answered for), {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
+        tally.crops, tally.tracks, tally.too_short, tally.people, tally.numbers, tally.switches, tally.unsure
     );
     println!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
     for entry in &tally.re_entries {
         println!(
-            "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %), new number {}, somebody else's {}, none {}",
-            entry.min_gap_s, entry.events, entry.recalled, entry.recall, entry.new, entry.confused, entry.unsure
+            "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
+            entry.min_gap_s,
+            entry.events,
+            entry.recalled,
+            entry.recall,
+            entry.recall_of_answered,
+            entry.new,
+            entry.confused,
+            entry.unsure
         );
     }
 }

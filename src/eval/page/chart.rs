@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// Size of the picture, and the space around the plot: left, right, top, bottom.
 const SIZE: (f64, f64) = (560.0, 340.0);
-const SPACE: [f64; 4] = [48.0, 12.0, 12.0, 42.0];
+const SPACE: [f64; 4] = [48.0, 26.0, 12.0, 42.0];
 
 /// One line or cloud of points.
 pub(super) struct Series {

@@ -22,6 +22,8 @@ pub struct Tally {
     pub crops: usize,
     /// Tracks they made.
     pub tracks: usize,
+    /// Tracks with fewer crops than `gallery.min_embeddings`: nobody can be answered for in them.
+    pub too_short: usize,
     /// People in them.
     pub people: usize,
     /// Numbers given to them.
@@ -59,10 +61,14 @@ pub struct ReEntry {
     pub unsure: usize,
     /// `recalled / events`, percent.
     pub recall: f64,
+    /// `recalled` over those that got a number in the track, percent.
+    pub recall_of_answered: f64,
 }
 
 impl Tally {
-    pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[Merge]) -> Self {
+    pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[Merge], min_embeddings: u32) -> Self {
+        let mut lengths: BTreeMap<u32, u32> = BTreeMap::new();
+        steps.iter().for_each(|step| *lengths.entry(step.track).or_default() += 1);
         let numbers: Vec<Option<u32>> =
             answers.iter().map(|answer| answer.identity.map(|number| last_name(number, merges))).collect();
         let given = numbers.iter().flatten().count();
@@ -70,7 +76,8 @@ impl Tally {
         let percent = |part: usize, of: usize| 100.0 * part as f64 / of.max(1) as f64;
         Self {
             crops: steps.len(),
-            tracks: steps.iter().map(|step| step.track).collect::<BTreeSet<_>>().len(),
+            tracks: lengths.len(),
+            too_short: lengths.values().filter(|length| **length < min_embeddings).count(),
             people: steps.iter().map(|step| step.person).collect::<BTreeSet<_>>().len(),
             numbers: numbers.iter().flatten().collect::<BTreeSet<_>>().len(),
             switches: switches(steps, &numbers),
@@ -159,7 +166,8 @@ fn re_entries(steps: &[Step], numbers: &[Option<u32>]) -> Vec<ReEntry> {
         seen.insert(step.person, LastSeen { time: step.time, sequence: step.sequence, track: step.track, number });
     }
     for entry in &mut found {
-        entry.recall = 100.0 * entry.recalled as f64 / entry.events.max(1) as f64;
+        let percent = |of: usize| 100.0 * entry.recalled as f64 / of.max(1) as f64;
+        (entry.recall, entry.recall_of_answered) = (percent(entry.events), percent(entry.events - entry.unsure));
     }
     found
 }
@@ -184,7 +192,7 @@ mod tests {
         let steps: Vec<Step> = lines.iter().enumerate().map(step).collect();
         let answers: Vec<Answer> =
             lines.iter().map(|line| Answer { identity: line.3, unsure: line.3.is_none() }).collect();
-        Tally::count(&steps, &answers, merges)
+        Tally::count(&steps, &answers, merges, 2)
     }
 
     #[test]
@@ -208,7 +216,8 @@ mod tests {
             .collect();
         assert_eq!(counts, [[2, 1, 0, 0, 1], [1, 0, 0, 1, 0], [1, 0, 1, 0, 0]]);
         assert!((found.re_entries[0].recall - 50.0).abs() < 1e-9);
-        assert_eq!((found.crops, found.tracks, found.people, found.numbers, found.switches), (7, 6, 2, 3, 2));
+        assert!((found.re_entries[0].recall_of_answered - 100.0).abs() < 1e-9);
+        assert_eq!((found.crops, found.tracks, found.too_short, found.numbers, found.switches), (7, 6, 5, 3, 2));
         // Best pairing: person 1 with number 1 (two crops), person 2 with number 2 (one).
         for (found, expected) in
             [(found.idp, 60.0), (found.idr, 300.0 / 7.0), (found.idf1, 50.0), (found.unsure, 200.0 / 7.0)]
