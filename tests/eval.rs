@@ -108,7 +108,7 @@ fn colours(number: i32) -> [[u8; 3]; 2] {
 }
 
 /// A person of rectangles before a wall whose brightness is the camera's, as JPEG.
-fn drawn(number: i32, camera: u8, shift: usize) -> Vec<u8> {
+fn drawn(number: i32, camera: u8, moved: usize) -> Vec<u8> {
     let (width, height) = (64, 128);
     let wall = 90 + 40 * camera;
     let mut rgb = vec![wall; width * height * 3];
@@ -120,9 +120,9 @@ fn drawn(number: i32, camera: u8, shift: usize) -> Vec<u8> {
         }
     };
     let [shirt, trousers] = colours(number);
-    fill(24 + shift..40 + shift, 8..26, [224, 172, 140]);
-    fill(16 + shift..48 + shift, 26..70, shirt);
-    fill(18 + shift..46 + shift, 70..122, trousers);
+    fill(24 + moved..40 + moved, 8..26, [224, 172, 140]);
+    fill(16 + moved..48 + moved, 26..70, shirt);
+    fill(18 + moved..46 + moved, 70..122, trousers);
     let mut jpeg = Vec::new();
     let encoder = jpeg_encoder::Encoder::new(&mut jpeg, 90);
     encoder.encode(&rgb, width as u16, height as u16, jpeg_encoder::ColorType::Rgb).expect("a picture");

@@ -41,7 +41,7 @@ pub fn scores(query: &[Label], gallery: &[Label], mut similarity: impl FnMut(usi
     let (mut queries, mut sums) = (0, [0.0; 5]);
     for (at, asked) in query.iter().enumerate() {
         similarity(at, &mut found);
-        ranking(asked, gallery, &found, &mut order);
+        ranking(*asked, gallery, &found, &mut order);
         let Some(figures) = of_ranking(order.iter().map(|place| gallery[*place].identity == asked.identity)) else {
             continue;
         };
@@ -53,9 +53,9 @@ pub fn scores(query: &[Label], gallery: &[Label], mut similarity: impl FnMut(usi
 }
 
 /// Writes the gallery places that are ranked for `asked` into `order`, the most similar first.
-pub(super) fn ranking(asked: &Label, gallery: &[Label], similarity: &[f32], order: &mut Vec<usize>) {
+pub(super) fn ranking(asked: Label, gallery: &[Label], similarity: &[f32], order: &mut Vec<usize>) {
     order.clear();
-    order.extend((0..gallery.len()).filter(|place| gallery[*place] != *asked));
+    order.extend((0..gallery.len()).filter(|place| gallery[*place] != asked));
     // A stable order: the earlier place wins a tie.
     order.sort_by(|one, other| similarity[*other].total_cmp(&similarity[*one]));
 }
@@ -125,7 +125,7 @@ mod tests {
             for (found, expected) in [found.rank1, found.rank5, found.rank10].into_iter().zip(expected) {
                 close(found, 100.0 * f64::from(expected));
             }
-            close(found.map, 100.0 / (place + 1) as f64);
+            close(found.map, 100.0 / f64::from(place + 1));
             close(found.minp, found.map);
         }
     }

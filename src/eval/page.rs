@@ -42,19 +42,7 @@ pub struct Pictures<'a> {
 /// # Errors
 /// [`Error::Read`](crate::Error::Read) if a crop cannot be read again.
 pub fn page(outcome: &Outcome, pictures: &Pictures<'_>) -> Result<String> {
-    let Outcome { dataset, split, queries, gallery, identities, backbone, .. } = outcome;
-    let mut html = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>nformer-edge eval: {name}</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
-         <h1>Who is told apart, and at what cost</h1>\
-         <p class=\"lead\">{dataset}, split <b>{name}</b>: {queries} queries, {gallery} in the gallery, {identities} people. Backbone \
-         {backbone}: {mmac:.1} M multiply-adds a crop, {megabytes:.1} MB.</p><p class=\"privacy\">{PRIVACY}</p>",
-        name = escape(split),
-        dataset = escape(&dataset.display().to_string()),
-        backbone = escape(&backbone.name),
-        mmac = backbone.mmac,
-        megabytes = backbone.bytes as f64 / 1e6,
-    );
+    let mut html = head(outcome);
     for (protocol, title) in [
         (Protocol::Transductive, "Transductive: query and gallery in one pool"),
         (Protocol::Online, "Online: each crop once, when it comes"),
@@ -68,41 +56,51 @@ pub fn page(outcome: &Outcome, pictures: &Pictures<'_>) -> Result<String> {
     if let Some(figures) = &outcome.stream {
         html.push_str(&re_entry(figures));
     }
-    let [before, after] = map::maps(pictures.split, pictures.before, pictures.after)?;
-    put(
-        &mut html,
-        format_args!(
-            "<h2>The same people before and after NFormer</h2><p>t-SNE of up to 600 crops; colour and shape are the person. {}.</p>\
-         <div class=\"pair\"><figure>{before}<figcaption>embedding as it is</figcaption></figure>\
-         <figure>{after}<figcaption>NFormer</figcaption></figure></div>",
-            escape(pictures.how)
-        ),
-    );
-    put(
-        &mut html,
-        format_args!(
-            "<h2>Ranking lists</h2><p>The ten best answers: above the embedding as it is, below NFormer ({}). Wrong ones have a red frame. \
-         Crops of the person by the query's own camera are not ranked.</p>{}",
-            escape(pictures.how),
-            rankings::rankings(pictures.split, pictures.before, pictures.after)?
-        ),
-    );
+    html.push_str(&pictures.html()?);
     html.push_str("<h2>Notes</h2><ul>");
     for note in &outcome.notes {
         put(&mut html, format_args!("<li>{}</li>", escape(note)));
     }
+    html.push_str("</ul>");
     if !outcome.sweep.is_empty() {
-        put(
-            &mut html,
-            format_args!(
-                "</ul><details><summary>All points of the sweep</summary>{}</details></body></html>\n",
-                table(&outcome.sweep.iter().collect::<Vec<_>>())
-            ),
-        );
-    } else {
-        html.push_str("</ul></body></html>\n");
+        let points = table(&outcome.sweep.iter().collect::<Vec<_>>());
+        put(&mut html, format_args!("<details><summary>All points of the sweep</summary>{points}</details>"));
     }
+    html.push_str("</body></html>\n");
     Ok(html)
+}
+
+/// From the first line to where the tables begin.
+fn head(outcome: &Outcome) -> String {
+    let Outcome { dataset, split, queries, gallery, identities, backbone, .. } = outcome;
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>nformer-edge eval: {name}</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
+         <h1>Who is told apart, and at what cost</h1>\
+         <p class=\"lead\">{dataset}, split <b>{name}</b>: {queries} queries, {gallery} in the gallery, {identities} people. Backbone \
+         {backbone}: {mmac:.1} M multiply-adds a crop, {megabytes:.1} MB.</p><p class=\"privacy\">{PRIVACY}</p>",
+        name = escape(split),
+        dataset = escape(&dataset.display().to_string()),
+        backbone = escape(&backbone.name),
+        mmac = backbone.mmac,
+        megabytes = backbone.bytes as f64 / 1e6,
+    )
+}
+
+impl Pictures<'_> {
+    /// Maps and ranking lists.
+    fn html(&self) -> Result<String> {
+        let [before, after] = map::maps(self.split, self.before, self.after)?;
+        let rankings = rankings::rankings(self.split, self.before, self.after)?;
+        let how = escape(self.how);
+        Ok(format!(
+            "<h2>The same people before and after NFormer</h2><p>t-SNE of up to 600 crops; colour and shape are the person. NFormer: {how}.</p>\
+             <div class=\"pair\"><figure>{before}<figcaption>embedding as it is</figcaption></figure>\
+             <figure>{after}<figcaption>NFormer</figcaption></figure></div>\
+             <h2>Ranking lists</h2><p>The ten best answers: above the embedding as it is, below NFormer ({how}). Wrong ones have a red \
+             frame. Crops of the person by the query's own camera are not ranked.</p>{rankings}"
+        ))
+    }
 }
 
 fn table(methods: &[&Method]) -> String {
@@ -226,18 +224,18 @@ fn shade(network: bool, k: usize) -> &'static str {
 
 /// All points, by kind.
 fn clouds(sweep: &[Method], cost: impl Fn(&Method) -> f64) -> Vec<Series> {
-    let kinds: [(&str, &str, fn(&Method) -> bool); 3] = [
-        ("mean over reciprocal neighbours", COLOURS[1], |method| method.layers.is_none()),
-        ("network, f32", COLOURS[2], |method| method.layers.is_some() && method.precision == Precision::F32),
-        ("network, int8", "#059669", |method| method.precision == Precision::Int8),
+    let kinds = [
+        ("mean over reciprocal neighbours", COLOURS[1], false, Precision::F32),
+        ("network, f32", COLOURS[2], true, Precision::F32),
+        ("network, int8", "#059669", true, Precision::Int8),
     ];
-    let series = |(name, colour, is_one): (&str, &'static str, fn(&Method) -> bool)| Series {
+    let series = |(name, colour, network, precision): (&str, &'static str, bool, Precision)| Series {
         name: name.into(),
         colour,
         line: Line::None,
         points: sweep
             .iter()
-            .filter(|method| is_one(method))
+            .filter(|method| (method.layers.is_some(), method.precision) == (network, precision))
             .map(|method| (cost(method), method.scores.map, words(method)))
             .collect(),
     };

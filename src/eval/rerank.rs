@@ -118,7 +118,9 @@ impl<'a> Neighborhood<'a> {
                 let mut encoding: Encoding =
                     self.expanded(row).into_iter().map(|other| (other, weight(other))).collect();
                 let sum: f32 = encoding.iter().map(|(_, weight)| weight).sum();
-                encoding.iter_mut().for_each(|(_, weight)| *weight /= sum);
+                for (_, weight) in &mut encoding {
+                    *weight /= sum;
+                }
                 encoding
             })
             .collect();

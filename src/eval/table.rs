@@ -110,6 +110,7 @@ pub struct Bench<'a> {
 }
 
 /// What a method does besides ranking.
+#[derive(Clone, Copy)]
 struct Extra {
     neighbors: Option<usize>,
     top_k: Option<usize>,

@@ -68,7 +68,9 @@ fn at_entropy(distances: &[f64], own: usize, wanted: f64) -> Vec<f64> {
             *weight = if at == own { 0.0 } else { (-beta * (distance - nearest)).exp() };
         }
         let sum: f64 = weights.iter().sum();
-        weights.iter_mut().for_each(|weight| *weight /= sum);
+        for weight in &mut weights {
+            *weight /= sum;
+        }
         let entropy: f64 =
             -weights.iter().filter(|weight| **weight > 0.0).map(|weight| weight * weight.ln()).sum::<f64>();
         if (entropy - wanted).abs() < 1e-5 {
@@ -76,9 +78,9 @@ fn at_entropy(distances: &[f64], own: usize, wanted: f64) -> Vec<f64> {
         }
         // A larger beta looks at fewer rows.
         if entropy > wanted {
-            low = beta
+            low = beta;
         } else {
-            high = beta
+            high = beta;
         }
         beta = if high.is_finite() { f64::midpoint(low, high) } else { 2.0 * beta };
     }
@@ -134,7 +136,9 @@ fn main_axes(rows: &Rows) -> Vec<[f64; 2]> {
                 axis.iter_mut().zip(row).for_each(|(sum, value)| *sum += score * value);
             }
             let length = axis.iter().map(|value| value * value).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-            axis.iter_mut().for_each(|value| *value /= length);
+            for value in &mut axis {
+                *value /= length;
+            }
         }
         let scores = along(&axis);
         let spread =

@@ -35,7 +35,7 @@ pub(super) fn rankings(split: &Split, before: &Rows, after: &Rows) -> Result<Str
     let mut ranked = |rows: &Rows, query: usize| -> Option<Ranked> {
         let similarity: Vec<f32> = split.gallery.iter().map(|place| dot(rows.row(query), rows.row(*place))).collect();
         let asked = split.crops[query].label();
-        ranking(&asked, &gallery, &similarity, &mut order);
+        ranking(asked, &gallery, &similarity, &mut order);
         let precision = average_precision(order.iter().map(|at| gallery[*at].identity == asked.identity))?;
         Some(Ranked { best: order.iter().take(SHOWN).map(|at| split.gallery[*at]).collect(), precision })
     };

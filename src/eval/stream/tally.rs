@@ -68,7 +68,9 @@ pub struct ReEntry {
 impl Tally {
     pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[Merge], min_embeddings: u32) -> Self {
         let mut lengths: BTreeMap<u32, u32> = BTreeMap::new();
-        steps.iter().for_each(|step| *lengths.entry(step.track).or_default() += 1);
+        for step in steps {
+            *lengths.entry(step.track).or_default() += 1;
+        }
         let numbers: Vec<Option<u32>> =
             answers.iter().map(|answer| answer.identity.map(|number| last_name(number, merges))).collect();
         let given = numbers.iter().flatten().count();
