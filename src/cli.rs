@@ -5,6 +5,7 @@
 
 mod devices;
 mod doctor;
+mod eval;
 mod forget;
 mod fuse;
 mod health;
@@ -87,6 +88,8 @@ enum Command {
     Forget(forget::ForgetArgs),
     /// Run the fusion network over a safetensors file
     Fuse(fuse::FuseArgs),
+    /// Measure how well people are told apart, on crops whose people are known
+    Eval(eval::EvalArgs),
 }
 
 /// Parses the command line and runs the command.
@@ -117,6 +120,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Forget(args) => forget::forget(&args),
         Command::Fuse(args) => fuse::fuse(&args),
+        Command::Eval(args) => eval::eval(&args),
     }
 }
 
@@ -130,7 +134,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::NotACamera { .. }
             | Error::UnsupportedFormat { .. }
             | Error::Device { .. }
-            | Error::BadClip { .. },
+            | Error::BadClip { .. }
+            | Error::BadDataset { .. },
         ) => SOURCE,
         Some(
             Error::ModelChecksum { .. }

@@ -258,6 +258,18 @@ pub enum Error {
         reason: String,
     },
 
+    // ---- evaluation ----
+    /// A folder, list or picture that cannot be evaluated on.
+    #[error("dataset {place}: expected {expected}, found {found}; `nformer-edge eval --help` shows both layouts", place = place.display())]
+    BadDataset {
+        /// The folder or file.
+        place: PathBuf,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+
     // ---- reports ----
     /// The serial port cannot be opened.
     #[error(

@@ -17,6 +17,7 @@
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
 //! | [`state`] | buffer and gallery <-> disk, across restarts |
+//! | [`eval`] | crops whose people are known -> how well they are told apart |
 //! | [`report`] | sighting -> standard output, log, serial port |
 //! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
 //! | [`settings`] | file and flags -> validated settings of every room |
@@ -34,6 +35,7 @@ pub mod backbone;
 pub mod camera;
 pub mod crop;
 pub mod detector;
+pub mod eval;
 pub mod frame;
 pub mod gallery;
 pub mod int8;

@@ -25,7 +25,7 @@ use crate::tracks::{TrackId, Tracks};
 use fusion::Fusion;
 use timing::Timing;
 
-pub use assembly::Models;
+pub use assembly::{Models, load_weights};
 pub use kept::Restored;
 
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.

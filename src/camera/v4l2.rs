@@ -26,9 +26,8 @@ use v4l::v4l_sys::{
     v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE_MULTI, v4l2_buffer, v4l2_capability,
     v4l2_field_V4L2_FIELD_NONE as PROGRESSIVE, v4l2_fmtdesc, v4l2_format, v4l2_fract, v4l2_frmivalenum,
     v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE as ONE_INTERVAL, v4l2_frmsizeenum,
-    v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE as ONE_SIZE, v4l2_memory_V4L2_MEMORY_MMAP as MAPPED,
-    v4l2_pix_format, v4l2_pix_format_mplane, v4l2_plane,
-    v4l2_requestbuffers, v4l2_streamparm,
+    v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE as ONE_SIZE, v4l2_memory_V4L2_MEMORY_MMAP as MAPPED, v4l2_pix_format,
+    v4l2_pix_format_mplane, v4l2_plane, v4l2_requestbuffers, v4l2_streamparm,
 };
 use v4l::v4l2::vidioc;
 
@@ -389,7 +388,7 @@ impl Buffers {
 impl Slot {
     fn map(node: &Node, index: u32) -> io::Result<Self> {
         let (buffer, planes) = node.exchange(vidioc::VIDIOC_QUERYBUF, index)?;
-        let places: Vec<(u32, u32)> = if node.multi {
+        let mappable: Vec<(u32, u32)> = if node.multi {
             let count = (buffer.length as usize).min(MOST_PLANES);
             // SAFETY: the kernel has filled in the offset of each mapped plane; any bits are a valid `u32`.
             planes[..count].iter().map(|plane| (unsafe { plane.m.mem_offset }, plane.length)).collect()
@@ -397,7 +396,7 @@ impl Slot {
             // SAFETY: for a mapped single-planar buffer the driver has filled in the offset; any bits are a valid `u32`.
             vec![(unsafe { buffer.m.offset }, buffer.length)]
         };
-        let planes = places.into_iter().map(|(offset, bytes)| Mapping::new(node, offset, bytes as usize));
+        let planes = mappable.into_iter().map(|(offset, bytes)| Mapping::new(node, offset, bytes as usize));
         Ok(Self { planes: planes.collect::<io::Result<_>>()?, start: 0, joined: Vec::new() })
     }
 }

@@ -40,3 +40,34 @@ impl Progress {
         }
     }
 }
+
+/// A bar on one line of standard error, for work whose end is known.
+pub(crate) struct Bar {
+    shown: bool,
+    drawn: Option<Instant>,
+}
+
+impl Bar {
+    pub(crate) fn new() -> Self {
+        Self { shown: stderr().is_terminal(), drawn: None }
+    }
+
+    /// Says that `done` of `total` parts of `what` are done.
+    pub(crate) fn draw(&mut self, what: &str, done: usize, total: usize) {
+        const WIDTH: usize = 30;
+        if !self.shown || self.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+            return;
+        }
+        let filled = WIDTH * done.min(total) / total.max(1);
+        // A terminal that is gone is no reason to stop.
+        let _ = write!(stderr(), "\r\x1b[K[{:<WIDTH$}] {done}/{total} {what}", "#".repeat(filled));
+        self.drawn = Some(Instant::now());
+    }
+
+    /// Removes the line.
+    pub(crate) fn clear(&self) {
+        if self.drawn.is_some() {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}

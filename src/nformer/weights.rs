@@ -150,6 +150,16 @@ impl Weights {
         self.heads
     }
 
+    /// Width F of the feed-forward part, of the layer where it is widest.
+    pub fn feed_forward(&self) -> usize {
+        self.layers.iter().map(|layer| layer.ffn1.bias.len()).max().unwrap_or(0)
+    }
+
+    /// Fixed landmarks l of a layer, where there are most; 0 without any.
+    pub fn landmarks(&self) -> usize {
+        self.layers.iter().filter_map(|layer| Some(layer.agents.as_ref()?.count)).max().unwrap_or(0)
+    }
+
     /// Neighbours k that the network was trained with, if the file says so.
     pub fn top_k(&self) -> Option<usize> {
         self.top_k

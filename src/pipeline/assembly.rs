@@ -53,7 +53,11 @@ impl Pipeline {
 }
 
 /// The weights of a fusion card, checked against what the card says.
-fn load_weights(card: &Card) -> Result<Weights> {
+///
+/// # Errors
+/// [`Error::BadToml`] for the card of another task, [`Error::ModelShape`] for a file of other sizes than it says, else as
+/// [`Card::read_model`] and [`Weights::from_bytes`].
+pub fn load_weights(card: &Card) -> Result<Weights> {
     let Contract::Fusion(said) = &card.contract else {
         return Err(Error::BadToml {
             path: card.path().into(),

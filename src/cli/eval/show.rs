@@ -1,0 +1,127 @@
+//! What `eval` prints for people.
+
+use nformer_edge::eval::{Method, Outcome, Protocol, ReEntryFigures, Setup, StreamFigures};
+use nformer_edge::nformer::Precision;
+
+/// Prints the tables.
+pub(super) fn table(outcome: &Outcome) {
+    let Outcome { split, queries, gallery, identities, backbone, methods, sweep, notes, .. } = outcome;
+    println!("split {split}: {queries} queries, {gallery} in the gallery, {identities} identities");
+    println!("backbone {}: {:.1} M multiply-adds a crop, {} kB", backbone.name, backbone.mmac, backbone.bytes / 1000);
+    for (protocol, title) in [(Protocol::Transductive, "transductive (one pool)"), (Protocol::Online, "online")] {
+        lines(title, methods.iter().filter(|method| method.protocol == protocol));
+    }
+    lines("sweep, online", sweep.iter());
+    if let Some(figures) = &outcome.stream {
+        stream(figures);
+    }
+    println!();
+    for note in notes {
+        println!("- {note}");
+    }
+}
+
+/// One part of the table, if it has lines.
+fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
+    let mut methods = methods.peekable();
+    if methods.peek().is_none() {
+        return;
+    }
+    println!("\n{title}");
+    println!(
+        "{:<32} {:>5} {:>3} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
+        "", "N", "k", "", "mAP", "R1", "R5", "R10", "mINP", "+MMAC", "+kB"
+    );
+    for method in methods {
+        let scores = &method.scores;
+        println!(
+            "{:<32} {:>5} {:>3} {:>4} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>9.3} {:>9}",
+            method.name,
+            or_dash(method.neighbors),
+            or_dash(method.top_k),
+            precision(method.precision),
+            scores.map,
+            scores.rank1,
+            scores.rank5,
+            scores.rank10,
+            scores.minp,
+            method.mmac_added,
+            method.bytes_added / 1000
+        );
+    }
+}
+
+/// Re-entry and thresholds.
+fn stream(figures: &ReEntryFigures) {
+    println!("\nstream: tracks through buffer, network and gallery");
+    replayed("settings as given", &figures.product);
+    if let Some(calibrated) = &figures.calibrated {
+        replayed("thresholds of the other split", calibrated);
+    }
+    let Some(calibration) = &figures.calibration else { return };
+    println!(
+        "\nthresholds on {} ({} identities), NFormer online, N {}",
+        calibration.split, calibration.identities, calibration.neighbors
+    );
+    println!("{:>11} {:>16} {:>8}", "similarity", "false matches %", "recall %");
+    let chosen = [calibration.at_1_percent, calibration.at_5_percent];
+    for point in chosen.iter().chain(&calibration.curve) {
+        println!("{:>11.3} {:>16.2} {:>8.1}", point.threshold, point.false_matches, point.recall);
+    }
+}
+
+fn replayed(title: &str, figures: &StreamFigures) {
+    let StreamFigures { similarity, band, tally, forgotten } = figures;
+    println!("{title}: known from {similarity:.3}, put off within {band:.3}");
+    println!(
+        "  {} crops, {} tracks ({} too short to be answered for), {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
+        tally.crops, tally.tracks, tally.too_short, tally.people, tally.numbers, tally.switches, tally.unsure
+    );
+    println!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
+    for entry in &tally.re_entries {
+        println!(
+            "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
+            entry.min_gap_s,
+            entry.events,
+            entry.recalled,
+            entry.recall,
+            entry.recall_of_answered,
+            entry.new,
+            entry.confused,
+            entry.unsure
+        );
+    }
+}
+
+fn or_dash(number: Option<usize>) -> String {
+    number.map_or("-".into(), |number| number.to_string())
+}
+
+pub(super) fn precision(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "f32",
+        Precision::Int8 => "int8",
+    }
+}
+
+/// What a reader must know to read the figures right.
+pub(super) fn notes(setup: &Setup, tuned: bool) -> Vec<String> {
+    let k = if tuned { "chosen on `val`" } else { "not tuned: no other split `val`, or given by hand" };
+    vec![
+        "+MMAC and +kB are what a method adds to the backbone, a crop; comparing with the gallery is not in them"
+            .into(),
+        format!("k of the mean over reciprocal neighbours: {k}"),
+        format!(
+            "running mean per track: the names say which crops are one track (one identity, camera and sequence, at most {} s \
+             apart), as a tracker without a mistake would; a real one does worse. It is left out of the transductive table: \
+             a track has an order, a pool has none",
+            setup.track_gap.as_secs()
+        ),
+        format!(
+            "stream: as above for tracks; all cameras share one gallery; a return counts for somebody who had a number before, \
+             within a sequence; gaps end where the next line begins ({} frames a second)",
+            setup.fps
+        ),
+        "NFormer, untrained: random weights of the same shape, one seed, no path for the mean".into(),
+    ]
+}
