@@ -1,7 +1,8 @@
 //! The corridor: owns the rooms, leads each frame through them, and times each.
 //!
-//! One call of [`Pipeline::process`] is one frame. It does no I/O and starts no thread; apart from the
-//! measured durations its result depends on the frames alone.
+//! One call of [`Pipeline::process`] is one frame. It does no I/O, and apart from the measured
+//! durations its result depends on the frames alone. Its only threads are those of `backbone.threads`, which share the
+//! crops of one frame and end with it.
 
 mod assembly;
 mod fusion;
@@ -14,7 +15,7 @@ use crate::backbone::Backbone;
 use crate::crop::CropSettings;
 use crate::detector::Detector;
 use crate::error::{Error, Result};
-use crate::frame::Frame;
+use crate::frame::{Frame, Region};
 use crate::gallery::{Assignment, Gallery, IdentityId, Merge, Query};
 use crate::nformer::{Online, Recomputed};
 use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
@@ -259,33 +260,52 @@ impl Pipeline {
     /// Takes the embeddings that are due and stores them; returns whose they are.
     fn embed(&mut self, frame: &Frame<'_>) -> Result<heapless::Vec<TrackId, MAX_PEOPLE>> {
         let mut asked = heapless::Vec::new();
+        let (whose, regions) = self.regions(frame);
+        let batch = self.backbone.batch();
+        for (whose, regions) in whose.chunks(batch).zip(regions.chunks(batch)) {
+            let start = Instant::now();
+            let embeddings = self.backbone.embed_all(frame, regions);
+            self.timing.add_shared(Room::Backbone, start.elapsed(), regions.len() as u32);
+            for (&id, embedding) in whose.iter().zip(embeddings) {
+                let embedding = match embedding {
+                    Ok(embedding) => embedding,
+                    Err(Error::BadEmbedding { .. }) => {
+                        self.counters.refused += 1;
+                        self.tracks.refused(id);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                self.counters.embeddings += 1;
+                let gallery = &mut self.gallery;
+                self.timing.time(Room::Neighbors, || {
+                    self.fusion.push(embedding, id, self.clock, |previous, row| gallery.retire(previous, row))
+                })?;
+                self.tracks.embedded(id);
+                // Cannot fail: nobody is due twice.
+                let _ = asked.push(id);
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Who is due, and where to look at them. Who shows too little asks again later.
+    fn regions(
+        &mut self,
+        frame: &Frame<'_>,
+    ) -> (heapless::Vec<TrackId, MAX_PEOPLE>, heapless::Vec<Region, MAX_PEOPLE>) {
+        let (mut whose, mut regions) = (heapless::Vec::new(), heapless::Vec::new());
         for id in self.tracks.due() {
             let Some(track) = self.tracks.visible().find(|track| track.id == id) else { continue };
-            let bbox = track.bbox;
-            let Some(region) = self.crop.region(&bbox, frame) else {
+            let Some(region) = self.crop.region(&track.bbox, frame) else {
                 self.tracks.refused(id);
                 continue;
             };
-            let embedding = self.timing.time(Room::Backbone, || self.backbone.embed(frame, region));
-            let embedding = match embedding {
-                Ok(embedding) => embedding,
-                Err(Error::BadEmbedding { .. }) => {
-                    self.counters.refused += 1;
-                    self.tracks.refused(id);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.counters.embeddings += 1;
-            let gallery = &mut self.gallery;
-            self.timing.time(Room::Neighbors, || {
-                self.fusion.push(embedding, id, self.clock, |previous, row| gallery.retire(previous, row))
-            })?;
-            self.tracks.embedded(id);
-            // Cannot fail: nobody is due twice.
-            let _ = asked.push(id);
+            // Cannot fail: no more are due than there are places.
+            let _ = whose.push(id);
+            let _ = regions.push(region);
         }
-        Ok(asked)
+        (whose, regions)
     }
 
     /// Checks the people just embedded whose identity is settled, and asks the gallery who the others are.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+use crate::backbone::BackboneSettings;
 use crate::camera::{CameraSettings, ClipSettings};
 use crate::crop::CropSettings;
 use crate::detector::DetectorSettings;
@@ -73,6 +74,8 @@ pub struct Settings {
     pub tracks: TrackSettings,
     /// Cutting people out.
     pub crop: CropSettings,
+    /// Making embeddings.
+    pub backbone: BackboneSettings,
     /// Keeping embeddings.
     pub neighbors: NeighborSettings,
     /// Fusing embeddings.
@@ -119,6 +122,7 @@ impl Settings {
         self.detector.validate()?;
         self.tracks.validate()?;
         self.crop.validate()?;
+        self.backbone.validate()?;
         self.nformer.validate()?;
         self.gallery.validate()?;
         self.state.validate()?;

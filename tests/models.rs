@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nformer_edge::Error;
-use nformer_edge::backbone::Backbone;
-use nformer_edge::frame::{Frame, PixelFormat};
+use nformer_edge::backbone::{Backbone, BackboneSettings, Embedding};
+use nformer_edge::frame::{Frame, PixelFormat, Region};
 use nformer_edge::model::{Card, MAX_MODEL_BYTES, Network};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
@@ -290,6 +290,43 @@ fn an_output_that_is_not_finite_is_refused_and_the_next_one_is_not() {
     let mut backbone = model.load().unwrap();
     assert!(matches!(embed(&mut backbone, [50, 40, 200]), Err(Error::BadEmbedding { found: "not finite" })));
     assert!(embed(&mut backbone, [150, 40, 200]).is_ok());
+}
+
+/// A network that fails on bright pictures: it takes the levels of red and green for places in a list of 100.
+fn looking_up() -> Vec<u8> {
+    Tiny::with(|tiny| {
+        tiny.nodes[2] = node("MatMul", &["flat", "weights"], "levels");
+        // AttributeProto: name, integer, type INT. To 7, INT64.
+        let to = [text(1, "to"), number(3, 7), number(20, 2)].concat();
+        tiny.nodes.push([node("Cast", &["levels"], "places"), bytes(5, &to)].concat());
+        tiny.nodes.push(node("Gather", &["list", "places"], "embedding"));
+        tiny.tensors.push(tensor("list", &[100], &(0..100_u8).map(f32::from).collect::<Vec<_>>()));
+    })
+}
+
+#[test]
+fn a_failure_in_a_thread_is_that_of_its_crop_alone() {
+    let model = Model::new(&looking_up());
+    let mut alone = model.load().unwrap();
+    let mut shared = model.load().unwrap().with_settings(&BackboneSettings { threads: 3 }).unwrap();
+    // Seven pictures of one colour each side by side, some of which fail and one of which comes to zero.
+    let colours = [[30, 40, 9], [200, 0, 9], [0, 50, 9], [0, 0, 9], [99, 1, 9], [0, 255, 9], [7, 7, 9]];
+    let row: Vec<u8> = colours.iter().flat_map(|colour| colour.repeat(4)).collect();
+    let pixels = row.repeat(8);
+    let frame = Frame::new(&pixels, PixelFormat::Rgb, (28, 8), row.len()).unwrap();
+    let regions: Vec<_> =
+        (0..7_u8).map(|at| Region { x: f32::from(4 * at), y: 0.0, width: 4.0, height: 8.0 }).collect();
+    let text =
+        |outcome: Result<Embedding<'_>, Error>| format!("{:?}", outcome.map(|embedding| embedding.as_slice().to_vec()));
+    let expected: Vec<_> = regions.iter().map(|region| text(alone.embed(&frame, *region))).collect();
+    let failed = expected.iter().map(|outcome| outcome.contains("ModelRun")).collect::<Vec<_>>();
+    assert_eq!(failed, [false, true, false, false, false, true, false], "{expected:?}");
+    assert!(expected[3].contains("all zero") && expected[0].contains("Ok([0.6"), "{expected:?}");
+    for _ in 0..50 {
+        let found: Vec<_> = shared.embed_all(&frame, &regions).into_iter().map(text).collect();
+        assert_eq!(found, expected);
+    }
+    assert!(shared.embed_all(&frame, &[]).is_empty());
 }
 
 #[test]

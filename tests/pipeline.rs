@@ -5,10 +5,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use nformer_edge::backbone::{Backbone, BackboneSettings};
+use nformer_edge::camera;
 use nformer_edge::detector::DetectorKind;
-use nformer_edge::frame::{Frame, PixelFormat};
+use nformer_edge::frame::{Frame, Next, PixelFormat, Region};
+use nformer_edge::model::Card;
 use nformer_edge::pipeline::Pipeline;
-use nformer_edge::report::message::{EventKind, Room, State};
+use nformer_edge::report::message::{EventKind, Room, Sighting, State};
 use nformer_edge::settings::Settings;
 
 const WIDTH: u32 = 64;
@@ -134,6 +137,59 @@ fn the_memory_plan_names_every_room() {
     let plan = pipeline.memory();
     for room in ["detector", "tracks", "backbone", "neighbors", "nformer", "gallery", "pipeline"] {
         assert!(plan.iter().any(|item| item.name == room && item.bytes > 0), "{room}: {plan:?}");
+    }
+}
+
+/// Sightings of the bundled clip, and embeddings made.
+fn play(threads: usize) -> (Vec<Sighting>, u64) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let clip = root.join("tests/clips/pedestrians.avi").display().to_string();
+    let mut settings = Settings::default();
+    settings.models.dir = Some(root.join("models"));
+    settings.backbone.threads = threads;
+    let mut source = camera::open(Some(&clip), &settings.camera, &settings.clip, None).expect("the bundled clip").0;
+    let (mut pipeline, _) = Pipeline::open(&settings).expect("the shipped models");
+    let mut sightings = Vec::new();
+    while let Next::Frame(frame) = source.next_frame().expect("the bundled clip") {
+        sightings.extend_from_slice(pipeline.process(&frame).expect("a frame").sightings);
+    }
+    let embeddings = pipeline.timing().total().room(Room::Backbone).len();
+    assert_eq!(embeddings, pipeline.counters().embeddings);
+    (sightings, embeddings)
+}
+
+#[test]
+fn two_threads_see_what_one_sees() {
+    let one = play(1);
+    assert!(one.0.iter().any(|sighting| sighting.identity.is_some()), "somebody is recognised");
+    assert_eq!(one, play(2));
+}
+
+#[test]
+fn embeddings_are_the_same_bits_in_any_number_of_threads() {
+    let card = settings().card_path("reid_backbone").expect("models");
+    let load = || Backbone::load(&Card::read(&card).expect("a card")).expect("the shipped backbone");
+    let pixels: Vec<u8> = (0..WIDTH * HEIGHT * 3).map(|at| (at * at / 97 % 251) as u8).collect();
+    let frame = frame(&pixels, 0);
+    let at = |step: u16| Region { x: 0.0, y: 3.0 * f32::from(step), width: 40.0 + f32::from(step), height: 80.0 };
+    let regions: Vec<Region> = (0..9).map(at).collect();
+    let mut alone = load();
+    let expected: Vec<Vec<f32>> =
+        regions.iter().map(|region| alone.embed(&frame, *region).expect("a crop").as_slice().to_vec()).collect();
+    assert!(expected.windows(2).all(|pair| pair[0] != pair[1]), "the order shows");
+    for threads in [2, 3, 8] {
+        let mut shared = load().with_settings(&BackboneSettings { threads }).expect("in range");
+        // The further states count, and nothing grows.
+        let bytes = shared.bytes();
+        let states = (threads - 1) * alone.network().state_bytes();
+        assert!(bytes >= alone.bytes() + states && alone.network().state_bytes() > 3 * 96 * 192 * 4, "{bytes}");
+        for _ in 0..3 {
+            let embeddings = shared.embed_all(&frame, &regions);
+            let found: Vec<&[f32]> =
+                embeddings.iter().map(|outcome| outcome.as_ref().expect("a crop").as_slice()).collect();
+            assert_eq!(found, expected, "{threads} threads");
+        }
+        assert_eq!(shared.bytes(), bytes);
     }
 }
 

@@ -36,6 +36,10 @@ const UNSAFE: [&str; 3] = ["src/camera/v4l2.rs", "src/int8/arch/", "src/kernels/
 /// own model or settings file at start, through the names listed.
 const OUTSIDE: [&str; 5] = ["camera", "state", "report", "snapshot", "cli"];
 
+/// Files that may have threads although their room touches nothing outside: threads that only compute and end before the
+/// call that made them, with the same result as without them.
+const COMPUTING_THREADS: [&str; 1] = ["src/backbone.rs"];
+
 const LONGEST_FILE: usize = 500;
 
 fn root() -> &'static Path {
@@ -155,7 +159,8 @@ fn only_some_rooms_touch_the_outside_while_running() {
             continue;
         }
         for line in product_code(&text) {
-            for forbidden in outside {
+            let computing = |what: &str| what == "std::thread" && COMPUTING_THREADS.contains(&file.as_str());
+            for forbidden in outside.into_iter().filter(|what| !computing(what)) {
                 assert!(!line.contains(forbidden), "{file} reaches outside: {}", line.trim());
             }
         }

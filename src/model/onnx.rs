@@ -28,6 +28,7 @@ pub struct Network {
     input: Input,
     file_bytes: usize,
     weight_bytes: usize,
+    arena_bytes: usize,
     plan: Arc<TypedRunnableModel>,
     state: TypedSimpleState,
     /// The input is lent to the plan for a run and comes back afterwards, so it is allocated once.
@@ -61,11 +62,36 @@ impl Network {
             input: input.clone(),
             file_bytes: bytes.len(),
             weight_bytes: loaded.weight_bytes,
+            arena_bytes: loaded.arena_bytes,
             plan: loaded.plan,
             state,
             picture: Arc::new(picture),
             outputs: TVec::new(),
             lengths: loaded.output_lengths,
+        })
+    }
+
+    /// Another state of the same plan: weights are shared, so a twin costs [`Network::state_bytes`] only, and two of
+    /// them can run in two threads. The same picture gives the same bits in each.
+    ///
+    /// # Errors
+    /// [`Error::ModelLoad`] if `tract` makes no further state.
+    pub fn twin(&self) -> Result<Self> {
+        let failed = |error: tract_onnx::prelude::TractError| Error::ModelLoad {
+            path: self.path.clone(),
+            reason: load::shortened(format!("{error:#}")),
+        };
+        Ok(Self {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            path: self.path.clone(),
+            input: self.input.clone(),
+            plan: Arc::clone(&self.plan),
+            state: self.plan.spawn().map_err(failed)?,
+            picture: Arc::new(Tensor::zero::<f32>(&self.input.shape()).map_err(failed)?),
+            outputs: TVec::new(),
+            lengths: self.lengths.clone(),
+            ..*self
         })
     }
 
@@ -133,9 +159,14 @@ impl Network {
         self.file_bytes
     }
 
-    /// Bytes of the weights as they lie in memory (packing left aside) and of the input.
+    /// Bytes of the weights as they lie in memory (packing left aside) and of one state.
     pub fn bytes(&self) -> usize {
-        self.weight_bytes + self.input.shape().iter().product::<usize>() * size_of::<f32>()
+        self.weight_bytes + self.state_bytes()
+    }
+
+    /// Bytes of one state: the input, and the buffers of the integer operators.
+    pub fn state_bytes(&self) -> usize {
+        self.arena_bytes + self.input.shape().iter().product::<usize>() * size_of::<f32>()
     }
 }
 

@@ -38,7 +38,7 @@ impl Pipeline {
         let fusion_card = card(&settings.models.fusion)?;
 
         let detector = Detector::new(&settings.detector, detector_card.as_ref())?;
-        let backbone = Backbone::load(&backbone_card)?;
+        let backbone = Backbone::load(&backbone_card)?.with_settings(&settings.backbone)?;
         let weights = load_weights(&fusion_card)?.with_precision(settings.nformer.precision);
         let top_k = settings.nformer.top_k.unwrap_or(match &fusion_card.contract {
             Contract::Fusion(fusion) => fusion.top_k,

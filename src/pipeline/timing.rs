@@ -102,6 +102,13 @@ impl Timing {
         }
     }
 
+    /// Counts `items` that took `duration` together, each with an equal share of it.
+    pub fn add_shared(&mut self, room: Room, duration: Duration, items: u32) {
+        for _ in 0..items {
+            self.add(room, duration / items);
+        }
+    }
+
     /// Durations since the start.
     pub fn total(&self) -> &Rooms {
         &self.total

@@ -97,6 +97,11 @@ pub const KEYS: &[Key] = &[
         "RATIO",
         "Largest width of a box at the top or bottom of the frame, as a share of its height [default: 0.65]",
     ),
+    key(
+        "backbone.threads",
+        "N",
+        "Threads that share the crops of one frame, 1 to 8, each with memory of its own [default: 1]",
+    ),
     text(
         "neighbors.eviction",
         "POLICY",

@@ -110,6 +110,18 @@ fn a_value_of_the_wrong_kind_is_named_with_its_place() {
 }
 
 #[test]
+fn threads_of_the_backbone_are_one_to_eight() {
+    for threads in ["0", "9"] {
+        let error = load("", &[("backbone.threads", threads)]).expect_err("out of range").to_string();
+        assert!(error.contains(&format!("`backbone.threads`: expected 1 to 8, found {threads}")), "{error}");
+    }
+    for threads in [1, 8] {
+        let settings = load(&format!("[backbone]\nthreads = {threads}\n"), &[]).expect("valid");
+        assert_eq!(settings.backbone.threads, threads);
+    }
+}
+
+#[test]
 fn a_value_out_of_range_is_refused() {
     let error = load("[gallery]\nsimilarity = 3.0\n", &[]).expect_err("no cosine").to_string();
     assert!(error.contains("gallery.similarity") && error.contains('3'), "{error}");

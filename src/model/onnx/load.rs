@@ -31,6 +31,8 @@ const DOUBLE: i32 = 11;
 pub(super) struct Loaded {
     pub(super) plan: Arc<TypedRunnableModel>,
     pub(super) weight_bytes: usize,
+    /// Of the buffers that each state of the plan has.
+    pub(super) arena_bytes: usize,
     pub(super) output_lengths: Vec<usize>,
 }
 
@@ -71,7 +73,7 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     let weight_bytes = weight_bytes(&model) + report.weight_bytes;
     model.optimize().map_err(failed)?;
     let plan = model.into_runnable().map_err(failed)?;
-    Ok(Loaded { plan, weight_bytes, output_lengths })
+    Ok(Loaded { plan, weight_bytes, arena_bytes: report.arena_bytes, output_lengths })
 }
 
 fn mismatch(card: &Card, what: &str, expected: String, found: String) -> Error {
