@@ -26,9 +26,8 @@ use v4l::v4l_sys::{
     v4l2_buf_type_V4L2_BUF_TYPE_VIDEO_CAPTURE_MPLANE as CAPTURE_MULTI, v4l2_buffer, v4l2_capability,
     v4l2_field_V4L2_FIELD_NONE as PROGRESSIVE, v4l2_fmtdesc, v4l2_format, v4l2_fract, v4l2_frmivalenum,
     v4l2_frmivaltypes_V4L2_FRMIVAL_TYPE_DISCRETE as ONE_INTERVAL, v4l2_frmsizeenum,
-    v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE as ONE_SIZE, v4l2_memory_V4L2_MEMORY_MMAP as MAPPED,
-    v4l2_pix_format, v4l2_pix_format_mplane, v4l2_plane,
-    v4l2_requestbuffers, v4l2_streamparm,
+    v4l2_frmsizetypes_V4L2_FRMSIZE_TYPE_DISCRETE as ONE_SIZE, v4l2_memory_V4L2_MEMORY_MMAP as MAPPED, v4l2_pix_format,
+    v4l2_pix_format_mplane, v4l2_plane, v4l2_requestbuffers, v4l2_streamparm,
 };
 use v4l::v4l2::vidioc;
 
