@@ -7,6 +7,8 @@ through() {
     name=$1 fourcc=$2 width=$3 height=$4
     shift 4
     rm -f /tmp/pid /tmp/ready
+    # Afresh each time: a device that was fed before hands out what it held then.
+    load v4l2loopback video_nr=0 exclusive_caps=0 max_buffers=8
     video feed /dev/video0 "$fourcc" "$width" "$height" $PACE /tmp/pid "$@" > /tmp/ready &
     feeder=$!
     while ! grep -q ready /tmp/ready; do sleep 0.1; done
@@ -14,9 +16,9 @@ through() {
     begin "$name" --source /dev/video0 --camera.width "$width" --camera.height "$height" $COMMON $ARGUMENTS
     wait $feeder || { echo "@failed feed $name" && kill $pid; }
     ended
+    rmmod v4l2loopback
 }
 
-load v4l2loopback video_nr=0 exclusive_caps=0 max_buffers=8
 ARGUMENTS="--detector.kind motion --models.backbone /board/tiny/card.toml --camera.format yuyv"
 through raw YUYV 320 240 /board/raw/*
 ARGUMENTS="--detector.kind motion --camera.format mjpeg"
@@ -24,7 +26,6 @@ through clip MJPG 640 480 /board/clip/*
 ARGUMENTS="--camera.format mjpeg"
 # shellcheck disable=SC2046
 through models MJPG 640 480 $(ls /board/clip/* | tail -4)
-rmmod v4l2loopback
 
 load uvcvideo
 load vhci_hcd
