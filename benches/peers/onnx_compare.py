@@ -211,7 +211,7 @@ def main():
     for entry in models:
         if args.only and entry["name"] not in args.only:
             continue
-        rounds, seconds, inputs = (10, 4, 3) if args.quick else (30, 60, 8)
+        rounds, seconds, inputs = (10, 3, 3) if args.quick else (30, 60, 8)
         result = compare(args.worker, args.cache, entry, rounds, seconds, inputs, CLOCKS[args.clock])
         slowed.append(result["busy"])
         print(line(result), flush=True)
