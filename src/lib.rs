@@ -23,9 +23,9 @@
 //! | [`settings`] | file and flags -> validated settings of every room |
 //! | [`pipeline`] | the corridor: owns the rooms, leads a frame through them, times each |
 //!
-//! Deliberately absent: threads in the pipeline (except those of `backbone` that share the crops of one frame, where asked for), a clock (time arrives with the frame), randomness,
-//! network access, and any way for a frame to leave the process unless the user asks for it. (`state` alone reads the
-//! board's clocks, to learn how long the program was away, and draws random nonces.)
+//! Deliberately absent: threads in the pipeline (except those of `backbone` that share the crops of one frame, where
+//! asked for), a clock (time arrives with the frame), randomness, network access, and any way for a frame to leave the
+//! process unless the user asks for it.
 
 pub mod error;
 pub mod kernels;
