@@ -302,6 +302,23 @@ fn numbers_that_make_tract_allocate_or_work_without_end_are_refused_before() {
 }
 
 #[test]
+fn constants_that_grow_without_bounds_are_refused_before_they_are_computed() {
+    let sides: Vec<u8> = [1_i64 << 20, 1 << 20].iter().flat_map(|side| side.to_le_bytes()).collect();
+    let sides = [number(1, 2), number(2, 7), text(8, "sides"), bytes(9, &sides)].concat();
+    for (operator, inputs) in
+        [("Expand", &["weight", "sides"][..]), ("Tile", &["weights", "sides"]), ("ConstantOfShape", &["sides"])]
+    {
+        let file = Tiny::with(|tiny| {
+            tiny.tensors.extend([sides.clone(), tensor("weight", &[1, 1], &[0.5])]);
+            tiny.nodes.insert(0, node(operator, inputs, "grown"));
+            tiny.nodes[3] = node("MatMul", &["flat", "grown"], "embedding");
+        });
+        let text = Model::new(&file).refusal().to_string();
+        assert!(text.contains("`grown` makes") && text.contains("too large"), "{text}");
+    }
+}
+
+#[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut weights = WEIGHTS;

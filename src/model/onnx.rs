@@ -4,6 +4,7 @@ mod explain;
 mod guard;
 mod load;
 mod nodes;
+mod shapes;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -10,7 +10,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{MAX_MODEL_BYTES, guard, load, nodes};
+use super::{MAX_MODEL_BYTES, guard, load, nodes, shapes};
 use crate::error::{Error, Result};
 use crate::int8::{self, Report};
 
@@ -78,6 +78,7 @@ fn typed(bytes: &[u8]) -> std::result::Result<TypedModel, String> {
         let fact = fixed(&model, input)?;
         model.set_input_fact(input, fact).map_err(failed)?;
     }
+    shapes::infer(&mut model)?;
     let model = model.into_typed().map_err(failed)?;
     load::check_volumes(&model)?;
     Ok(model)

@@ -9,7 +9,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{guard, nodes};
+use super::{guard, nodes, shapes};
 use crate::error::{Error, Result};
 use crate::int8;
 use crate::model::card::Card;
@@ -64,6 +64,7 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     drop(proto);
     check_input(card, input, &model)?;
     model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
+    shapes::infer(&mut model).map_err(|reason| refused(card, reason))?;
     let model = model.into_typed().map_err(failed)?;
     check_sizes(card, &model)?;
     let output_lengths = check_outputs(card, &model)?;
