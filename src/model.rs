@@ -10,4 +10,4 @@ mod onnx;
 
 pub use card::{Card, Contract, DetectionOutput, Fusion, Head, Task};
 pub use input::{Align, Colour, Input, Letterbox, Resize};
-pub use onnx::{MAX_MODEL_BYTES, Network, Outputs, explain};
+pub use onnx::{MAX_MODEL_BYTES, Network, Outputs, explain, try_out};

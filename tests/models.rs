@@ -258,6 +258,66 @@ fn a_graph_that_breaks_the_loader_is_an_error() {
     }
 }
 
+/// An `AttributeProto` of whole numbers.
+fn whole(name: &str, values: &[i64]) -> Vec<u8> {
+    let values: Vec<u8> = values.iter().flat_map(|value| number(8, *value as u64)).collect();
+    bytes(5, &[text(1, name), values, number(20, 7)].concat())
+}
+
+#[test]
+fn numbers_that_make_tract_allocate_or_work_without_end_are_refused_before() {
+    let transposed = |perm: &[i64]| {
+        Tiny::with(|tiny| {
+            let turn = [node("Transpose", &["picture"], "turned"), whole("perm", perm)].concat();
+            tiny.nodes = vec![turn, node("GlobalAveragePool", &["turned"], "mean"), tiny.nodes[1].clone()];
+            tiny.nodes.push(node("MatMul", &["flat", "weights"], "embedding"));
+        })
+    };
+    assert!(Model::new(&transposed(&[0, 1, 3, 2])).load().is_ok());
+    for perm in [&[0, 1, 1, 2][..], &[0, 1, 2, 4], &[0, -1, 2, 3], &[0, 1, 2, i64::MAX], &[3, 3, 3, 3]] {
+        let text = Model::new(&transposed(perm)).refusal().to_string();
+        assert!(text.contains("`turned` (Transpose): expected a `perm`"), "{text}");
+    }
+    let pooled = |name: &str, values: &[i64]| {
+        Tiny::with(|tiny| {
+            let sides = if name == "kernel_shape" { vec![] } else { whole("kernel_shape", &[2, 2]) };
+            let pool = [node("AveragePool", &["picture"], "small"), whole(name, values), sides].concat();
+            tiny.nodes[0] = node("GlobalAveragePool", &["small"], "mean");
+            tiny.nodes.insert(0, pool);
+        })
+    };
+    assert!(Model::new(&pooled("strides", &[2, 2])).load().is_ok());
+    for (name, values) in [
+        ("kernel_shape", &[0, 2][..]),
+        ("kernel_shape", &[1 << 40, 2]),
+        ("strides", &[2, 0]),
+        ("strides", &[-1, 2]),
+        ("dilations", &[0, 0]),
+        ("pads", &[0, 0, -1, 0]),
+        ("pads", &[0, 0, i64::MAX, 0]),
+    ] {
+        let text = Model::new(&pooled(name, values)).refusal().to_string();
+        assert!(text.contains(&format!("`small` (AveragePool): expected `{name}` from")), "{text}");
+    }
+}
+
+#[test]
+fn constants_that_grow_without_bounds_are_refused_before_they_are_computed() {
+    let sides: Vec<u8> = [1_i64 << 20, 1 << 20].iter().flat_map(|side| side.to_le_bytes()).collect();
+    let sides = [number(1, 2), number(2, 7), text(8, "sides"), bytes(9, &sides)].concat();
+    for (operator, inputs) in
+        [("Expand", &["weight", "sides"][..]), ("Tile", &["weights", "sides"]), ("ConstantOfShape", &["sides"])]
+    {
+        let file = Tiny::with(|tiny| {
+            tiny.tensors.extend([sides.clone(), tensor("weight", &[1, 1], &[0.5])]);
+            tiny.nodes.insert(0, node(operator, inputs, "grown"));
+            tiny.nodes[3] = node("MatMul", &["flat", "grown"], "embedding");
+        });
+        let text = Model::new(&file).refusal().to_string();
+        assert!(text.contains("`grown` makes") && text.contains("too large"), "{text}");
+    }
+}
+
 #[test]
 fn weights_that_are_not_finite_are_refused_by_name() {
     for bad in [f32::NAN, f32::INFINITY] {

@@ -3,6 +3,8 @@
 mod explain;
 mod guard;
 mod load;
+mod nodes;
+mod shapes;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use std::sync::Arc;
 
 use tract_onnx::prelude::{IntoTValue, TValue, TVec, Tensor, TractResult, TypedRunnableModel, TypedSimpleState, tvec};
 
-pub use explain::explain;
+pub use explain::{explain, try_out};
 
 use super::card::Card;
 use super::input::Input;

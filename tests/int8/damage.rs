@@ -82,7 +82,7 @@ fn zero_point(graph: &mut GraphProto, random: &mut Random) {
 /// Strides, pads, kernels, groups: 0, negative, huge.
 fn attribute(graph: &mut GraphProto, random: &mut Random) {
     let value = random.of(&[0, -1, 2, 3, 7, 65_535, 1 << 20, 1 << 40, i64::MAX, i64::MIN]);
-    // `tract` never ends on a `perm` that is no permutation, before anything is rewritten.
+    // `tract` never ends on a `perm` that is no permutation, before anything is rewritten; `model` refuses it.
     let attributes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
     let mut attributes: Vec<_> = attributes.filter(|attribute| attribute.name != "perm").collect();
     let at = random.below(attributes.len());

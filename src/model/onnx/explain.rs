@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use tract_onnx::prelude::{DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt};
+use tract_onnx::prelude::{
+    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoTValue, TValue, TVec, Tensor,
+    TractError, TractResult, TypedFact, TypedModel,
+};
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{MAX_MODEL_BYTES, guard, load};
+use super::{MAX_MODEL_BYTES, guard, load, nodes, shapes};
 use crate::error::{Error, Result};
 use crate::int8::{self, Report};
 
@@ -35,16 +38,50 @@ pub fn explain(path: &Path) -> Result<Report> {
     guard::guarded(|| report(&bytes)).unwrap_or_else(Err).map_err(refused)
 }
 
+/// The way of [`super::Network`] with a file of whatever inputs and outputs, without a card: loads, rewrites and
+/// optimises it, and runs it once on zeros. For `tests/fuzz`.
+///
+/// # Errors
+/// The reason why it cannot be loaded or run.
+#[doc(hidden)]
+pub fn try_out(bytes: &[u8]) -> std::result::Result<Report, String> {
+    guard::guarded(|| {
+        let (model, report) = int8::rewrite(typed(bytes)?).map_err(failed)?;
+        let inputs = model.inputs.iter().map(|outlet| model.outlet_fact(*outlet).and_then(zeros));
+        let inputs = inputs.collect::<TractResult<TVec<TValue>>>().map_err(failed)?;
+        let (plan, _) = load::planned(model).map_err(failed)?;
+        plan.run(inputs).map_err(failed)?;
+        Ok(report)
+    })?
+}
+
+fn zeros(fact: &TypedFact) -> TractResult<TValue> {
+    let shape = fact.shape.as_concrete().unwrap_or_default();
+    Ok(Tensor::zero_dt(fact.datum_type, shape)?.into_tvalue())
+}
+
 fn report(bytes: &[u8]) -> std::result::Result<Report, String> {
-    let failed = |error: tract_onnx::prelude::TractError| format!("{error:#}");
-    let mut model = int8::onnx().model_for_read(&mut &*bytes).map_err(failed)?;
+    int8::rewrite(typed(bytes)?).map(|(_, report)| report).map_err(failed)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+fn failed(error: TractError) -> String {
+    format!("{error:#}")
+}
+
+fn typed(bytes: &[u8]) -> std::result::Result<TypedModel, String> {
+    let framework = int8::onnx();
+    let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
+    proto.graph.as_ref().map_or(Ok(()), nodes::check)?;
+    let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
     for input in 0..model.inputs.len() {
         let fact = fixed(&model, input)?;
         model.set_input_fact(input, fact).map_err(failed)?;
     }
+    shapes::infer(&mut model)?;
     let model = model.into_typed().map_err(failed)?;
     load::check_volumes(&model)?;
-    int8::rewrite(model).map(|(_, report)| report).map_err(failed)
+    Ok(model)
 }
 
 /// The fact of an input with a batch of 1 where the file leaves it open.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TypedModel,
+    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractResult, TypedModel,
     TypedRunnableModel,
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::guard;
+use super::{guard, nodes, shapes};
 use crate::error::{Error, Result};
 use crate::int8;
 use crate::model::card::Card;
@@ -17,7 +17,7 @@ use crate::model::input::Input;
 
 /// Most numbers in one tensor between two operators: a quarter of a gigabyte as f32. Anything near
 /// it is a mistake or an attack, and would end the process instead of giving an error.
-const MAX_TENSOR: usize = 64 << 20;
+pub(super) const MAX_TENSOR: usize = 64 << 20;
 
 /// Longest reason given to the user: `tract` prints whole nodes.
 const MAX_REASON: usize = 600;
@@ -60,20 +60,27 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     let framework = int8::onnx();
     let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
     check_weights(card, &proto)?;
+    proto.graph.as_ref().map_or(Ok(()), nodes::check).map_err(|reason| refused(card, reason))?;
     let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
     // The parsed file holds the weights a second time.
     drop(proto);
     check_input(card, input, &model)?;
     model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
+    shapes::infer(&mut model).map_err(|reason| refused(card, reason))?;
     let model = model.into_typed().map_err(failed)?;
     check_sizes(card, &model)?;
     let output_lengths = check_outputs(card, &model)?;
-    let (mut model, report) = int8::rewrite(model).map_err(failed)?;
-    model.declutter().map_err(failed)?;
-    let weight_bytes = weight_bytes(&model) + report.weight_bytes;
-    model.optimize().map_err(failed)?;
-    let plan = model.into_runnable().map_err(failed)?;
-    Ok(Loaded { plan, weight_bytes, arena_bytes: report.arena_bytes, output_lengths })
+    let (model, report) = int8::rewrite(model).map_err(failed)?;
+    let (plan, bytes) = planned(model).map_err(failed)?;
+    Ok(Loaded { plan, weight_bytes: bytes + report.weight_bytes, arena_bytes: report.arena_bytes, output_lengths })
+}
+
+/// The plan of a rewritten model, and the bytes of its weights in float.
+pub(super) fn planned(mut model: TypedModel) -> TractResult<(Arc<TypedRunnableModel>, usize)> {
+    model.declutter()?;
+    let weight_bytes = weight_bytes(&model);
+    model.optimize()?;
+    Ok((model.into_runnable()?, weight_bytes))
 }
 
 fn mismatch(card: &Card, what: &str, expected: String, found: String) -> Error {

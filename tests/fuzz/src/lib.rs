@@ -1,0 +1,94 @@
+//! What both targets share: which panic counts, and how much memory one request may ask for.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::panic::{self, PanicHookInfo};
+use std::sync::Once;
+
+use nformer_edge::model::try_out;
+
+/// Most bytes of one request: four times what the product states of its arena and of any tensor, for
+/// `tract` holds some of them as larger numbers.
+const MAX_REQUEST: usize = 1 << 30;
+
+/// The allocator of the system, but a request beyond [`MAX_REQUEST`] is a finding. libFuzzer's own
+/// `-malloc_limit_mb` sees nothing without a sanitizer.
+struct Capped;
+
+#[global_allocator]
+static ALLOCATOR: Capped = Capped;
+
+fn check(bytes: usize) {
+    if bytes > MAX_REQUEST {
+        eprintln!("finding: one request of {bytes} bytes");
+        std::process::abort();
+    }
+}
+
+// SAFETY: every request goes on to `System` as it came.
+unsafe impl GlobalAlloc for Capped {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        check(layout.size());
+        // SAFETY: the caller's layout.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        check(layout.size());
+        // SAFETY: the caller's layout.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        check(size);
+        // SAFETY: the caller's memory, layout and size.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's memory and layout.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+static HOOK: Once = Once::new();
+
+/// Loads, rewrites and runs a file as the product does. Ends the process at a panic of our own code; one in `tract` is
+/// caught by the product and is an error like any other.
+///
+/// # Panics
+/// If the buffers of the integer operators are larger than the product states.
+pub fn try_file(file: &[u8]) {
+    HOOK.call_once(|| {
+        // The product sets its own hook at the first file; ours has to come after it.
+        let _ = try_out(&[]);
+        panic::set_hook(Box::new(judge));
+    });
+    if let Ok(report) = try_out(file) {
+        assert!(report.arena_bytes <= 256 << 20, "{report}");
+    }
+}
+
+fn judge(info: &PanicHookInfo) {
+    let file = info.location().map_or("", |place| place.file());
+    if file.contains("/tract-") || (foreign(file) && tract_called()) {
+        return;
+    }
+    eprintln!("finding: {info}\n{}", Backtrace::force_capture());
+    std::process::abort();
+}
+
+/// Whether a panic there is one of whoever called: the standard library or another crate's.
+fn foreign(file: &str) -> bool {
+    file.starts_with("/rustc/") || file.contains("/registry/src/")
+}
+
+/// Whether the nearest caller that is either `tract` or this project is `tract`.
+fn tract_called() -> bool {
+    let frames = Backtrace::force_capture().to_string();
+    let frames = frames.lines().filter(|line| !line.contains("nformer_edge_fuzz"));
+    frames
+        .map(|line| (line.contains("tract_"), line.contains("nformer_edge")))
+        .find(|(tract, ours)| *tract || *ours)
+        .is_some_and(|(_, ours)| !ours)
+}
