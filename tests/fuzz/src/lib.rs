@@ -1,5 +1,7 @@
 //! What both targets share: which panic counts, and how much memory one request may ask for.
 
+pub mod graph;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::panic::{self, PanicHookInfo};
@@ -54,19 +56,21 @@ unsafe impl GlobalAlloc for Capped {
 static HOOK: Once = Once::new();
 
 /// Loads, rewrites and runs a file as the product does. Ends the process at a panic of our own code; one in `tract` is
-/// caught by the product and is an error like any other.
+/// caught by the product and is an error like any other. Whether it ran.
 ///
 /// # Panics
 /// If the buffers of the integer operators are larger than the product states.
-pub fn try_file(file: &[u8]) {
+pub fn try_file(file: &[u8]) -> bool {
     HOOK.call_once(|| {
         // The product sets its own hook at the first file; ours has to come after it.
         let _ = try_out(&[]);
         panic::set_hook(Box::new(judge));
     });
-    if let Ok(report) = try_out(file) {
+    let outcome = try_out(file);
+    if let Ok(report) = &outcome {
         assert!(report.arena_bytes <= 256 << 20, "{report}");
     }
+    outcome.is_ok()
 }
 
 fn judge(info: &PanicHookInfo) {

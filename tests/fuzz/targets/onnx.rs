@@ -4,4 +4,6 @@
 use libfuzzer_sys::fuzz_target;
 use nformer_edge_fuzz::try_file;
 
-fuzz_target!(|file: &[u8]| try_file(file));
+fuzz_target!(|file: &[u8]| {
+    try_file(file);
+});
