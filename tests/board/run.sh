@@ -2,7 +2,9 @@
 # The emulated board: the product, built for arm64, in a QEMU machine with a Debian kernel, from V4L2 to a serial port whose other
 # end is here.
 #
-#     tests/board/run.sh [formats] [faults] [clip]        all three without an argument
+#     tests/board/run.sh [user] [formats] [faults] [clip]        all four without an argument
+#
+# `user` needs no machine: the program as a process under QEMU's user emulation, with the shipped models.
 #
 # What is missing (cross toolchain, kernel, QEMU) is fetched below $NFORMER_EDGE_CROSS (default: ~/.cache/nformer-edge/cross) and
 # kept there, the cross build too. Exit code 0: all holds; 77 and a line that begins with SKIPPED: something could not be had.
@@ -12,7 +14,7 @@ cd "$(dirname "$0")/../.."
 HERE=$PWD/tests/board
 OUT=$PWD/target/board
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(formats faults clip)
+[ $# -gt 0 ] || scenarios=(user formats faults clip)
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -48,10 +50,20 @@ else
     host=$folder/debug/nformer-edge
 fi
 
-step "file system of the guest"
 python3 "$HERE/tiny.py" "$OUT/tiny"
 python3 "$HERE/pictures.py" "$OUT"
 eval "$environment"
+machines=()
+for scenario in "${scenarios[@]}"; do
+    [ "$scenario" = user ] || machines+=("$scenario")
+done
+if [ ${#machines[@]} -lt ${#scenarios[@]} ]; then
+    step "the product as a process: the sightings of int8 models on two processors"
+    python3 "$HERE/user.py" "$OUT" "$host" qemu-aarch64-static -L "$CROSS_SYSROOT"
+fi
+[ ${#machines[@]} -gt 0 ] || exit 0
+
+step "file system of the guest"
 libraries=()
 for library in ld-linux-aarch64.so.1 libc.so.6 libm.so.6 libgcc_s.so.1; do
     libraries+=("$CROSS_SYSROOT/lib/$library:lib/$library")
@@ -66,5 +78,5 @@ done
     "$OUT/tiny:board/tiny" "$OUT/clip:board/clip" "$OUT/raw:board/raw"
 ls -l "$OUT/initramfs"
 
-step "the board: ${scenarios[*]}"
-python3 "$HERE/check.py" "$OUT" "$host" "$BOARD/root/boot/vmlinuz-$KERNEL" "${scenarios[@]}"
+step "the board: ${machines[*]}"
+python3 "$HERE/check.py" "$OUT" "$host" "$BOARD/root/boot/vmlinuz-$KERNEL" "${machines[@]}"
