@@ -1,4 +1,4 @@
-# Boot "clip": real pictures through v4l2loopback and through a USB camera, for comparison with the host.
+# Boot "clip": real pictures through v4l2loopback, for comparison with the host.
 PACE=1500
 COMMON="--camera.timeout_ms 60000 --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1"
 
@@ -26,16 +26,3 @@ through clip MJPG 640 480 /board/clip/*
 ARGUMENTS="--camera.format mjpeg"
 # shellcheck disable=SC2046
 through models MJPG 640 480 $(ls /board/clip/* | tail -4)
-
-load uvcvideo
-load vhci_hcd
-rm -f /tmp/pid
-uvc 640 480 $PACE /tmp/pid 14 /board/clip/* > /tmp/uvc.log &
-camera=$!
-while [ ! -e /dev/video0 ]; do sleep 0.2; done
-nformer-edge devices 2>&1 | sed 's/^/@devices-usb /'
-begin usb --source /dev/video0 --camera.width 640 --camera.height 480 $COMMON --camera.format mjpeg --detector.kind motion \
-    --models.backbone /board/tiny/card.toml
-wait $camera || { echo "@failed uvc" && kill $pid; }
-ended
-sed 's/^/@usb /' /tmp/uvc.log

@@ -32,7 +32,7 @@ fault disconnect 5 inject "Disconnect"
 fault silent 4 silent
 fault clock-forward 4 clock 3600
 fault clock-back 4 clock -7200
-# board.py stops reading for six seconds, then hangs up for four.
+# vm.py stops reading for six seconds, then hangs up for four.
 fault reader-slow 10 true
 fault reader-gone 8 true
 fault none-again 4 true

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches what the emulated board is made of and prints its environment, for run.sh: QEMU, a Debian kernel for arm64 with the
-# modules vivid, uvcvideo, dummy_hcd and v4l2loopback (this one built here), and busybox. Debian packages, unpacked and not
+# modules vivid and v4l2loopback (this one built here), and busybox. Debian packages, unpacked and not
 # installed, below $NFORMER_EDGE_CROSS/board (0.3 GB). Exit code 77 and a line that begins with SKIPPED where they cannot be had.
 set -euo pipefail
 

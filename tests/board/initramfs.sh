@@ -6,7 +6,7 @@ set -euo pipefail
 OUT=$1
 shift
 HERE=$(cd "$(dirname "$0")" && pwd)
-MODULES=(vivid uvcvideo vhci_hcd v4l2loopback)
+MODULES=(vivid v4l2loopback)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -147,11 +147,12 @@ def pixels(png):
 
 
 def picture_difference(png, reference, grey=False):
-    """Mean difference of two pictures in levels; of their luma where `grey`. None if their sizes differ."""
+    """Mean difference of two pictures in levels; of their luma (Rec. 709, which vivid weighs colours by where it draws without
+    them) where `grey`. None if their sizes differ."""
     ours, theirs = pixels(png), pixels(reference)
     if ours[:2] != theirs[:2]:
         return None
     a, b = ours[2], theirs[2]
     if grey:
-        a, b = ([(299 * p[i] + 587 * p[i + 1] + 114 * p[i + 2]) / 1000 for i in range(0, len(p), 3)] for p in (a, b))
+        a, b = ([(2126 * p[i] + 7152 * p[i + 1] + 722 * p[i + 2]) / 10000 for i in range(0, len(p), 3)] for p in (a, b))
     return mean(abs(x - y) for x, y in zip(a, b))

@@ -34,9 +34,7 @@ cross build
     product=$NFORMER_EDGE_CROSS/target-board/aarch64-unknown-linux-gnu/release/nformer-edge
     aarch64-linux-gnu-strip -o "$OUT/nformer-edge" "$product"
     qemu-aarch64-static -L "$CROSS_SYSROOT" -cpu cortex-a72 "$OUT/nformer-edge" --version
-    for helper in video uvc; do
-        aarch64-linux-gnu-gcc -static -O2 -Wall -Wno-unused-function -o "$OUT/$helper" "$HERE/$helper.c"
-    done
+    aarch64-linux-gnu-gcc -static -O2 -Wall -Wno-unused-function -o "$OUT/video" "$HERE/video.c"
 )
 ls -l "$OUT/nformer-edge"
 
@@ -73,7 +71,7 @@ for model in person_detector/nanodet_g_416x320_int8.onnx reid_backbone/mobilenet
     models+=("models/$model:models/$model" "models/${model%/*}/card.toml:models/${model%/*}/card.toml")
 done
 "$HERE/initramfs.sh" "$OUT/initramfs" "${libraries[@]}" "${models[@]}" \
-    "$OUT/nformer-edge:bin/nformer-edge" "$OUT/video:bin/video" "$OUT/uvc:bin/uvc" \
+    "$OUT/nformer-edge:bin/nformer-edge" "$OUT/video:bin/video" \
     "$HERE/formats.sh:board/formats.sh" "$HERE/faults.sh:board/faults.sh" "$HERE/clip.sh:board/clip.sh" \
     "$OUT/tiny:board/tiny" "$OUT/clip:board/clip" "$OUT/raw:board/raw"
 ls -l "$OUT/initramfs"

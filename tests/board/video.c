@@ -37,19 +37,21 @@ static int feed(int count, char **arguments) {
     format.fmt.pix.sizeimage = width * height * 3;
     if (ioctl(device, VIDIOC_S_FMT, &format)) fail("format %s", name);
     if (memcmp(&format.fmt.pix.pixelformat, name, 4)) fail("format %s became another", name);
-    printf("ready\n");
-    fflush(stdout);
-    int pid = process_in(arguments[5]);
+    int pid = 0;
     long long last = 0;
     for (int at = 6; at < count; at++) {
         size_t bytes;
         unsigned char *data = contents(arguments[at], &bytes);
-        if (!wait_for_rest(pid)) fail("the process ended before picture %d", at - 6);
+        // The first picture is there before anybody looks: to wait for a device that never held one is an error.
+        if (at == 7) pid = process_in(arguments[5]);
+        if (pid && !wait_for_rest(pid)) fail("the process ended before picture %d", at - 6);
         long long left = last + pace - now();
         if (left > 0) nap(left);
         last = now();
         if (write(device, data, bytes) != (ssize_t)bytes) fail("picture %d", at - 6);
         free(data);
+        if (at == 6) printf("ready\n");
+        fflush(stdout);
         nap(100);
     }
     wait_for_rest(pid);

@@ -77,6 +77,8 @@ class Boot:
         self.seconds = time.monotonic() - began
         for run in self.runs.values():
             (folder / f"{run.name}.serial").write_bytes(run.bytes)
+            for file, content in run.pictures.items():
+                (folder / f"{run.name}-{file}").write_bytes(content)
 
     def run_named(self, name):
         return self.runs.setdefault(name, Run(name))
