@@ -118,7 +118,7 @@ def clip(boot, verdict, host, folder):
         seen = judge.of("sighting", run)
         frames = seen[-1]["frame"] - seen[0]["frame"] if seen else 0
         rate = str(1000 * frames / (seen[-1]["time_ms"] - seen[0]["time_ms"])) if frames else "0.5"
-        done = subprocess.run([host, "run", *arguments, *common, "--clip.fps", rate], input=given, capture_output=True, check=True)
+        done = subprocess.run([host, "run", "--models.dir", "models", *arguments, *common, "--clip.fps", rate], input=given, capture_output=True, check=True)
         (folder / f"{name}.host").write_bytes(done.stdout)
         judge.in_order(verdict, host, run, folder, 1)
         judge.same_as_host(verdict, run, done.stdout.decode())

@@ -1,6 +1,6 @@
 # Boot "clip": real pictures through v4l2loopback, for comparison with the host.
-PACE=1500
-COMMON="--camera.timeout_ms 60000 --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1"
+PACE=1000
+COMMON="--camera.timeout_ms 5000 --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1"
 
 # through LOOPBACK FOURCC WIDTH HEIGHT FILE... after the arguments of the product in $ARGUMENTS
 through() {
