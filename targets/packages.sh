@@ -63,9 +63,10 @@ CONF
 wrap() {
     local name=$1 libraries=$ROOT/usr/lib/$(uname -m)-linux-gnu:$ROOT/lib/$(uname -m)-linux-gnu:$ROOT/usr/lib
     shift
+    # Wrapped programs first: the compiler calls a linker, and the bare one does not know its system root.
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s PATH=%s:$PATH exec %s "$@"\n' \
-        "$libraries" "$ROOT/usr/bin" "$ROOT/usr/bin/$name${*:+ $*}" > "$BIN/.$name"
-    chmod +x "$BIN/.$name"
+        "$libraries" "$BIN:$ROOT/usr/bin" "$ROOT/usr/bin/$name${*:+ $*}" > "$BIN/.$name.$$"
+    chmod +x "$BIN/.$name.$$"
     # Left alone where it is the same: another build may be running it, and cargo looks at its time.
-    if cmp -s "$BIN/.$name" "$BIN/$name"; then rm "$BIN/.$name"; else mv "$BIN/.$name" "$BIN/$name"; fi
+    if cmp -s "$BIN/.$name.$$" "$BIN/$name"; then rm "$BIN/.$name.$$"; else mv "$BIN/.$name.$$" "$BIN/$name"; fi
 }

@@ -1,0 +1,148 @@
+"""check.py FOLDER HOST_BINARY KERNEL BOOT...: boots the board for each of the named scenarios and judges what it did."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import judge
+from vm import Boot
+
+FORMATS = {"yuyv": "YUYV", "nv12": "NV12", "rgb": "RGB3", "grey": "GREY", "uyvy": "UYVY", "i420": "YU12", "nm12": "NM12", "ym12": "YM12"}
+# Levels. vivid draws the bars in each format itself, and chroma at half the width blurs their edges.
+PICTURE_TOLERANCE = 3.0
+# What the log must say of each fault, and which counter of `health` must grow.
+FAULTS = {
+    "corrupt": ("a damaged frame was dropped", "corrupt", 1.0),
+    "qbuf": ("camera is back", "reconnects", 3.0),
+    "fatal": ("camera is back", "reconnects", 3.0),
+    "reqbufs": ("camera is back", "reconnects", 4.0),
+    "streamon": ("camera is back", "reconnects", 4.0),
+    "disconnect": ("camera is back", "reconnects", 4.0),
+    "silent": ("frames come again", "timeouts", 4.5),
+    "clock-forward": (None, None, 1.0),
+    "clock-back": (None, None, 1.0),
+    "reader-slow": (None, "report_dropped", None),
+    "reader-gone": (None, None, None),
+    "none": (None, None, 1.0),
+    "none-again": (None, None, 1.0),
+}
+
+
+def formats(boot, verdict, host, folder):
+    """Every format gives the same picture, by both APIs."""
+    reference = boot.run_named("single-yuyv").pictures.get("frame.png")
+    for name, run in boot.runs.items():
+        judge.in_order(verdict, host, run, folder, 3)
+        if name == "binary":
+            continue
+        fourcc = FORMATS[name.split("-")[1]]
+        verdict.check(any(f"320x180 {fourcc}" in hello["source"] for hello in judge.of("hello", run)), f"{name}: the camera runs in {fourcc}")
+        picture = run.pictures.get("frame.png")
+        difference = picture and reference and judge.picture_difference(picture, reference, fourcc == "GREY")
+        good = difference is not None and difference <= PICTURE_TOLERANCE
+        verdict.check(good, f"{name}: its picture differs from YUYV's by {difference} levels in the mean")
+    verdict.check(len(boot.runs) == 15, f"{len(boot.runs)} of 15 runs took place")
+    for api in ("@devices ", "@devices-multi "):
+        notes = [note.removeprefix(api) for note in boot.notes if note.startswith(api)]
+        verdict.check(any("vivid" in note for note in notes), f"{api}names vivid and its {len(notes) - 2} formats")
+    doctor = [note for note in boot.notes if note.startswith("@doctor ok")]
+    verdict.check(len(doctor) == 5, f"doctor finds {len(doctor)} of 5 things sound: {[note.split()[2] for note in doctor]}")
+
+
+def faults(boot, verdict, host, folder):
+    """Each fault is survived, said, and over after a bounded time."""
+    run = boot.run_named("faults")
+    arrived = list(judge.messages(run))
+    times = [time for time, message in arrived if message["type"] == "sighting"]
+    health = [(time, message) for time, message in arrived if message["type"] == "health"]
+    rows = []
+    for begun, name, what in boot.faults:
+        if what != "begun":
+            continue
+        over = min((time for time, other, what in boot.faults if other == name and what == "over" and time > begun), default=None)
+        if not verdict.check(over is not None, f"{name}: the product lived through it"):
+            continue
+        line, counter, limit = FAULTS[name]
+        inside = [time for time in times if begun - 1.0 <= time <= over]
+        gap = max((b - a for a, b in zip(inside, inside[1:])), default=over - begun)
+        alive = any(time > over - 1.5 for time in inside)
+        said = [json.loads(text)["message"] for time, text in run.log if begun <= time <= over and text.endswith("}")]
+        if limit:
+            verdict.check(alive and gap <= limit, f"{name}: sightings go on, longest pause {gap:.2f} s (limit {limit})")
+        else:
+            verdict.check(alive, f"{name}: sightings go on, longest pause {gap:.2f} s")
+        if line:
+            verdict.check(any(line in text for text in said), f"{name}: the log says {line!r}: {said}")
+        growth = ""
+        if counter:
+            before = [message[counter] for time, message in health if time <= begun]
+            after = [message[counter] for time, message in health if time <= over]
+            growth = f"{counter} +{after[-1] - before[-1]}" if before and after else "no health"
+            verdict.check(bool(before and after) and after[-1] > before[-1], f"{name}: health says {growth}")
+        rows.append((name, f"{gap:.2f}", growth, "; ".join(dict.fromkeys(said))))
+    counts = judge.listen(host, run, folder)
+    dropped = health[-1][1]["report_dropped"] if health else 0
+    verdict.check(counts["restarts"] == 0 and counts["corrupt"] <= 2, f"faults: one run, {counts}")
+    verdict.check(counts["lost"] >= dropped > 0, f"faults: the reader misses {counts['lost']}, the board counted {dropped} drops")
+    times_ms = [message["time_ms"] for _, message in arrived if message["type"] == "sighting"]
+    steps = [b - a for a, b in zip(times_ms, times_ms[1:])]
+    verdict.check(min(steps, default=-1) >= 0 and max(steps, default=0) < 60000, "faults: the frames' time ignores the wall clock")
+    walls = [message["wall"] or 0 for _, message in arrived if message["type"] == "sighting"]
+    jumps = [round((b - a) / 1000) for a, b in zip(walls, walls[1:]) if abs(b - a) > 1000_000]
+    verdict.check([round(jump / 100) for jump in jumps] == [36, -72], f"faults: `wall` follows the clock's jumps {jumps} s")
+    verdict.check(run.code == 0 and run.stop_s is not None and run.stop_s < 5, f"faults: SIGTERM ends it in {run.stop_s} s, exit code {run.code}")
+    print("\n| fault | longest pause of the sightings, s | health | log |\n|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+    print()
+
+
+def clip(boot, verdict, host, folder):
+    """The board sees what the host sees in the same pictures."""
+    common = ["--tracks.keep_lost_ms", "600000", "--tracks.embeddings_per_frame", "1"]
+    motion, tiny = ["--detector.kind", "motion"], ["--models.backbone", str(folder / "tiny/card.toml")]
+    last = folder / "last"
+    last.mkdir(exist_ok=True)
+    for picture in sorted((folder / "clip").iterdir())[-4:]:
+        (last / picture.name).write_bytes(picture.read_bytes())
+    raw = b"".join(path.read_bytes() for path in sorted((folder / "raw").iterdir()))
+    size = ["--clip.width", "320", "--clip.height", "240"]
+    for name, arguments, given in (
+        ("raw", ["--source", "-", *size, *motion, *tiny], raw),
+        ("clip", ["--source", str(folder / "clip"), *motion], None),
+        ("models", ["--source", str(last)], None),
+    ):
+        run = boot.run_named(name)
+        # The same motion in the same time: the board is as slow as its emulation.
+        seen = judge.of("sighting", run)
+        frames = seen[-1]["frame"] - seen[0]["frame"] if seen else 0
+        rate = str(1000 * frames / (seen[-1]["time_ms"] - seen[0]["time_ms"])) if frames else "0.5"
+        done = subprocess.run([host, "run", "--models.dir", "models", *arguments, *common, "--clip.fps", rate], input=given, capture_output=True, check=True)
+        (folder / f"{name}.host").write_bytes(done.stdout)
+        judge.in_order(verdict, host, run, folder, 1)
+        judge.same_as_host(verdict, run, done.stdout.decode())
+
+
+def main():
+    folder, host, kernel, *names = sys.argv[1:]
+    folder = Path(folder)
+    verdict = judge.Verdict()
+    for name in names:
+        boot = Boot(name, kernel, str(folder / "initramfs"), folder)
+        verdict.check(boot.complete, f"boot {name}: came to its end, {boot.seconds:.0f} s")
+        for note in boot.notes:
+            verdict.check(not note.startswith("@failed"), note) if note.startswith("@failed") else None
+        {"formats": formats, "faults": faults, "clip": clip}[name](boot, verdict, host, folder)
+        for run in boot.runs.values():
+            for _, line in run.log:
+                if "resident set" in line or "summary: frame " in line or "frames at" in line:
+                    print(f"      {run.name}: {json.loads(line)['message']}")
+    print(f"\n{'FAILED: ' + str(len(verdict.wrong)) if verdict.wrong else 'passed'}")
+    for text in verdict.wrong:
+        print(f"  {text}")
+    return 1 if verdict.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
