@@ -1,9 +1,9 @@
 //! Single convolutions with random weights, for `benches/int8.rs`: the operators themselves are not public.
 
 use super::arch::Dense;
-use super::conv::{Conv, Output, Weights, Window};
+use super::conv::{Conv, Weights};
 use super::depthwise::Depthwise;
-use super::tensor::{Layout, Quantisation};
+use super::tensor::{Layout, Output, Quantisation, Window};
 
 /// A convolution with its input and output; padding is half of the kernel.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Layer {
         let weights = Weights { values: &values, outputs: channels, scales: &[scale], bias: None };
         let input = Quantisation { scale: 1.0, zero_point: 110 };
         let quantisation = Quantisation { scale: 1.0, zero_point: 100 };
-        let output = Output { quantisation, low: 0, high: 255, slope: 1.0 };
+        let output = Output::plain(quantisation);
         let [height, width] = picture;
         let from = Layout::new(height, width, inputs, kernel / 2);
         let to = Layout::new(height.div_ceil(stride), width.div_ceil(stride), channels, 1);

@@ -2,20 +2,10 @@
 
 use super::arch::{Dense, Filter, Geometry, Shape};
 use super::requantise::{Requantise, multipliers};
-use super::tensor::{Layout, Quantisation};
+use super::tensor::{Layout, Output, Quantisation, Window};
 
 #[cfg(test)]
 pub(super) mod tests;
-
-/// Which inputs an output sees. Pairs are rows and columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) kernel: [usize; 2],
-    pub(super) stride: [usize; 2],
-    /// Padding above and left of the picture.
-    pub(super) before: [usize; 2],
-    pub(super) dilation: [usize; 2],
-}
 
 /// Weights of a convolution; their zero point is 0.
 #[derive(Clone, Copy, Debug)]
@@ -27,18 +17,6 @@ pub(super) struct Weights<'a> {
     pub(super) scales: &'a [f32],
     /// `outputs` sums in steps of input scale times weight scale.
     pub(super) bias: Option<&'a [i32]>,
-}
-
-/// What bytes the outputs become.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Output {
-    pub(super) quantisation: Quantisation,
-    /// No byte is below.
-    pub(super) low: u8,
-    /// No byte is above.
-    pub(super) high: u8,
-    /// Factor of negative outputs; 1 for none.
-    pub(super) slope: f32,
 }
 
 impl Window {
@@ -94,7 +72,7 @@ impl Conv {
     /// Bytes to floats, for [`Self::run_floats`]: `sum * input scale * weight scale`.
     pub(super) fn to_floats(window: &Window, weights: &Weights, input: Quantisation) -> Self {
         let quantisation = Quantisation { scale: 1.0, zero_point: 0 };
-        Self::new(window, weights, input, Output { quantisation, low: 0, high: 255, slope: 1.0 })
+        Self::new(window, weights, input, Output::plain(quantisation))
     }
 
     /// With a given version.

@@ -1,9 +1,9 @@
 //! Depthwise convolution of bytes: each channel by itself.
 
 use super::arch::{Bank, Channelwise, Geometry};
-use super::conv::{Output, Weights, Window};
+use super::conv::Weights;
 use super::requantise::{Requantise, multipliers};
-use super::tensor::{Layout, Quantisation};
+use super::tensor::{Layout, Output, Quantisation, Window};
 
 #[cfg(test)]
 mod tests;

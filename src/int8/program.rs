@@ -12,7 +12,7 @@ use super::tensor::Layout;
 use kernel::Kernel;
 
 pub(super) use operation::{
-    Convolution, Operand, Operation, Pair, Picture, Place, Rounded, Target, Unit, Walk, Weights, Wire, Work,
+    Convolution, Operand, Operation, Pair, Picture, Place, Target, Unit, Walk, Weights, Wire, Work,
 };
 pub(super) use rearrange::Loop;
 #[cfg(test)]

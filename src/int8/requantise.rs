@@ -1,7 +1,7 @@
 //! From a sum of products to a byte: the same rounding in every operator and every version.
 
-use super::conv::{Output, Weights};
-use super::tensor::Quantisation;
+use super::conv::Weights;
+use super::tensor::{Output, Quantisation};
 
 /// Factors are kept below this, so that a product of a sum, a multiplier and a slope is always a finite number.
 const LARGEST_MULTIPLIER: f32 = 1e18;

@@ -20,7 +20,7 @@ mod table;
 mod testing;
 
 use super::arch::{LookUp, Wide, Work};
-use super::tensor::{Layout, Quantisation};
+use super::tensor::{Layout, Output, Quantisation, Window};
 
 pub(super) use add::Add;
 pub(super) use edges::{Dequantise, Order, Quantise, fill_margin, load, load_signed, store, store_signed};
@@ -29,29 +29,6 @@ pub(super) use mean_pool::MeanPool;
 pub(super) use mul::Mul;
 pub(super) use resize::{Coordinates, Nearest, Resize, Sizes};
 pub(super) use table::Table;
-
-/// What an operator's numbers become: bytes, after the activation that follows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Output {
-    pub(super) quantisation: Quantisation,
-    /// No byte below it and none above `high`: a `ReLU` or `Clip`, or 0 and 255.
-    pub(super) low: u8,
-    pub(super) high: u8,
-    /// Numbers below 0 are multiplied by it: `LeakyRelu`, or 1.
-    pub(super) slope: f32,
-}
-
-/// Which pixels of the input an output pixel sees. An axis is first the rows, then the columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window {
-    pub(super) kernel: [usize; 2],
-    /// At least 1.
-    pub(super) stride: [usize; 2],
-    /// Padding at the top and on the left. What lies beyond the bottom and the right is padding too.
-    pub(super) before: [usize; 2],
-    /// At least 1.
-    pub(super) dilation: [usize; 2],
-}
 
 impl Window {
     /// All of a picture.

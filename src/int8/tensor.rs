@@ -1,4 +1,4 @@
-//! What a byte means, and where the bytes of a picture lie.
+//! What a byte means, where the bytes of a picture lie, and what operators have in common.
 
 use std::ops::Range;
 
@@ -22,6 +22,36 @@ impl Quantisation {
         let steps = (real / self.scale).round_ties_even().clamp(-256.0, 256.0) as i32;
         (steps + i32::from(self.zero_point)).clamp(0, 255) as u8
     }
+}
+
+/// What an operator's numbers become: bytes, after the activation that follows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Output {
+    pub(super) quantisation: Quantisation,
+    /// No byte below it and none above `high`: a `ReLU` or `Clip`, or 0 and 255.
+    pub(super) low: u8,
+    pub(super) high: u8,
+    /// Numbers below 0 are multiplied by it: `LeakyRelu`, or 1.
+    pub(super) slope: f32,
+}
+
+impl Output {
+    /// No activation.
+    pub(super) fn plain(quantisation: Quantisation) -> Self {
+        Self { quantisation, low: 0, high: 255, slope: 1.0 }
+    }
+}
+
+/// Which pixels of the input an output pixel sees. An axis is first the rows, then the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) kernel: [usize; 2],
+    /// At least 1.
+    pub(super) stride: [usize; 2],
+    /// Padding at the top and on the left. What lies beyond the bottom and the right is padding too.
+    pub(super) before: [usize; 2],
+    /// At least 1.
+    pub(super) dilation: [usize; 2],
 }
 
 /// Bytes behind the last pixel that every buffer has: a kernel may read this far beyond a pixel, never write.

@@ -7,11 +7,10 @@ use tract_onnx::tract_hir::internal::{Tensor, TractResult, bail, format_err};
 use super::super::conv::{self, Conv};
 use super::super::depthwise::Depthwise;
 use super::super::small::{
-    self, Add, Dequantise, MaxPool, MeanPool, Mul, Order, Quantise, Resize, Table, load, load_signed, store,
-    store_signed,
+    Add, Dequantise, MaxPool, MeanPool, Mul, Order, Quantise, Resize, Table, load, load_signed, store, store_signed,
 };
-use super::super::tensor::{Layout, Quantisation};
-use super::operation::{Convolution, Operand, Operation, Pair, Place, Rounded, Unit, Walk, Work};
+use super::super::tensor::{Layout, Output, Quantisation};
+use super::operation::{Convolution, Operand, Operation, Pair, Place, Unit, Walk, Work};
 use super::rearrange::{Loop, Rearrange, dense};
 
 #[derive(Debug)]
@@ -67,22 +66,20 @@ impl Kernel {
             ),
             Work::Pair { pair, output } => {
                 let [a, b] = operation.reads.as_slice() else { return Err("a pair that is none".to_owned()) };
-                let (a, b, output) = (a.quantisation, b.quantisation, small_output(output));
+                let (a, b, output) = (a.quantisation, b.quantisation, output);
                 match pair {
-                    Pair::Add => Self::Add(Add::new(a, b, &output)),
-                    Pair::Subtract => Self::Add(Add::subtract(a, b, &output)),
-                    Pair::Multiply => Self::Mul(Mul::new(a, b, &output)),
+                    Pair::Add => Self::Add(Add::new(a, b, output)),
+                    Pair::Subtract => Self::Add(Add::subtract(a, b, output)),
+                    Pair::Multiply => Self::Mul(Mul::new(a, b, output)),
                 }
             }
             Work::Table(values) => Self::Table(Table::new(**values)),
             Work::MaxPool(window) => Self::MaxPool(MaxPool::new(*window, None)),
             Work::MeanPool { window, count_padding, output } => {
-                Self::MeanPool(MeanPool::new(*window, *count_padding, x()?, &small_output(output)))
+                Self::MeanPool(MeanPool::new(*window, *count_padding, x()?, output))
             }
             Work::Resize { sizes, nearest: Some(nearest), .. } => Self::Resize(Resize::nearest(sizes, *nearest, None)),
-            Work::Resize { sizes, nearest: None, output } => {
-                Self::Resize(Resize::linear(sizes, x()?, &small_output(output)))
-            }
+            Work::Resize { sizes, nearest: None, output } => Self::Resize(Resize::linear(sizes, x()?, output)),
             Work::Join { places, quantisation } => {
                 let tables = operation.reads.iter().map(|x| Table::new(between(x.quantisation, *quantisation)));
                 Self::Join(tables.zip(places.iter().copied()).collect())
@@ -97,20 +94,8 @@ impl Kernel {
         })
     }
 
-    fn conv(convolution: &Convolution, x: &Operand, output: Option<&Rounded>) -> Self {
+    fn conv(convolution: &Convolution, x: &Operand, output: Option<&Output>) -> Self {
         let Convolution { window, groups, weights, bias, height, width } = convolution;
-        let window = conv::Window {
-            kernel: window.kernel,
-            stride: window.stride,
-            before: window.before,
-            dilation: window.dilation,
-        };
-        let output = output.map(|output| conv::Output {
-            quantisation: output.quantisation,
-            low: output.low,
-            high: output.high,
-            slope: output.slope,
-        });
         let (outputs, inputs) = (weights.outputs / groups, x.channels / groups);
         let values = weights.values.len() / groups;
         let part = |group: usize| conv::Weights {
@@ -130,12 +115,12 @@ impl Kernel {
                 scales: &weights.scales,
                 bias: bias.as_ref().map(|bias| bias.as_slice()),
             };
-            return Self::Depthwise(Box::new(Depthwise::new(&window, &weights, x.quantisation, output)));
+            return Self::Depthwise(Box::new(Depthwise::new(window, &weights, x.quantisation, *output)));
         }
         let group = |group: usize| Group {
             conv: match output {
-                Some(output) => Conv::new(&window, &part(group), x.quantisation, output),
-                None => Conv::to_floats(&window, &part(group), x.quantisation),
+                Some(output) => Conv::new(window, &part(group), x.quantisation, *output),
+                None => Conv::to_floats(window, &part(group), x.quantisation),
             },
             from: group * inputs..(group + 1) * inputs,
             to: group * outputs..(group + 1) * outputs,
@@ -233,11 +218,6 @@ impl Kernel {
         }
         Ok(())
     }
-}
-
-fn small_output(output: &Rounded) -> small::Output {
-    let Rounded { quantisation, low, high, slope } = *output;
-    small::Output { quantisation, low, high, slope }
 }
 
 /// Bytes of one quantisation as bytes of another, as `DequantizeLinear` and `QuantizeLinear` have it.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tract_onnx::tract_hir::internal::OutletId;
 
-use super::super::small::{Nearest, Order, Sizes, Window};
-use super::super::tensor::Quantisation;
+use super::super::small::{Nearest, Order, Sizes};
+use super::super::tensor::{Output, Quantisation, Window};
 use super::rearrange::Loop;
 
 /// Bytes that one operation makes: `[height, width, channels]`. A matrix is so many rows of one pixel.
@@ -53,21 +53,6 @@ pub(in crate::int8) enum Target {
     /// Index of the picture.
     Picture(usize),
     Wire(Wire),
-}
-
-/// Scale, bounds and slope of a result.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::int8) struct Rounded {
-    pub(in crate::int8) quantisation: Quantisation,
-    pub(in crate::int8) low: u8,
-    pub(in crate::int8) high: u8,
-    pub(in crate::int8) slope: f32,
-}
-
-impl Rounded {
-    pub(in crate::int8) fn plain(quantisation: Quantisation) -> Self {
-        Self { quantisation, low: 0, high: 255, slope: 1.0 }
-    }
 }
 
 /// Weights `[outputs, inputs / groups, rows, columns]` as signed bytes.
@@ -137,24 +122,24 @@ pub(in crate::int8) enum Work {
     /// To a picture, or to floats where `output` is none.
     Conv {
         convolution: Convolution,
-        output: Option<Rounded>,
+        output: Option<Output>,
     },
     Pair {
         pair: Pair,
-        output: Rounded,
+        output: Output,
     },
     Table(Box<[u8; 256]>),
     MaxPool(Window),
     MeanPool {
         window: Window,
         count_padding: bool,
-        output: Rounded,
+        output: Output,
     },
     /// By the nearest pixel where one is named, else linear.
     Resize {
         sizes: Sizes,
         nearest: Option<Nearest>,
-        output: Rounded,
+        output: Output,
     },
     /// Each operand to its place.
     Join {

@@ -8,7 +8,7 @@ use tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_hir::internal::{OutletId, TypedNode};
 
 use super::super::program::Weights;
-use super::super::small::Window;
+use super::super::tensor::Window;
 use super::constants::{DEPTH, Quantised};
 use super::pending::{Pending, Shape, Sum, Unrounded};
 use super::{Reader, Reason};

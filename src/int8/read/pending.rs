@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tract_onnx::tract_hir::internal::{OutletId, TypedNode};
 
-use super::super::program::{Convolution, Operand, Pair, Place, Rounded, Weights, Work};
-use super::super::small::{Sizes, Window};
-use super::super::tensor::Quantisation;
+use super::super::program::{Convolution, Operand, Pair, Place, Weights, Work};
+use super::super::small::Sizes;
+use super::super::tensor::{Output, Quantisation, Window};
 use super::view::View;
 use super::{Reader, Reason, Value};
 
@@ -119,9 +119,9 @@ impl Pending {
         Some(self)
     }
 
-    fn rounded(&self, quantisation: Quantisation) -> Rounded {
+    fn rounded(&self, quantisation: Quantisation) -> Output {
         let [low, high] = self.bounds.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-        Rounded {
+        Output {
             quantisation,
             low: quantisation.byte(low),
             high: quantisation.byte(high),

@@ -8,8 +8,9 @@ use tract_onnx::tract_hir::internal::{OutletId, TypedNode};
 use tract_onnx_opl::resize::{CoordTransform, Nearest as OnnxNearest, Resize};
 
 use super::super::kept::floats;
-use super::super::program::{Pair, Rounded, Work};
-use super::super::small::{Coordinates, Nearest, Sizes, Window};
+use super::super::program::{Pair, Work};
+use super::super::small::{Coordinates, Nearest, Sizes};
+use super::super::tensor::{Output, Window};
 use super::conv::{reach, window};
 use super::pending::{Pending, Shape, Unrounded};
 use super::view::View;
@@ -206,7 +207,7 @@ impl Reader<'_> {
             (Interpolator::Nearest, OnnxNearest::RoundPreferFloor) => Nearest::RoundPreferFloor,
             (Interpolator::Nearest, OnnxNearest::RoundPreferCeil) => Nearest::RoundPreferCeil,
         };
-        let work = Work::Resize { sizes, nearest: Some(nearest), output: Rounded::plain(quantisation) };
+        let work = Work::Resize { sizes, nearest: Some(nearest), output: Output::plain(quantisation) };
         let made = self.push(work, vec![x], to.sizes, quantisation.zero_point, time);
         Ok(Some(Value::Real(to.view.over(made), quantisation)))
     }

@@ -1,6 +1,6 @@
 //! Sum and difference of two pictures.
 
-use super::pair::{Pair, Pairs};
+use super::pair::{Pairs, Steps};
 use super::{Layout, Output, Quantisation, Rounding, Wide};
 
 /// `a + b` or `a - b`, each with its own quantisation: `t = (a - za) (sa / so) + (b - zb) (sb / so)` in `f32`, then
@@ -41,17 +41,9 @@ impl Add {
 
     /// The sizes of `y` are those of the larger input.
     pub(in crate::int8) fn run(&self, a: &[u8], from_a: &Layout, b: &[u8], from_b: &Layout, y: &mut [u8], to: &Layout) {
-        if self.sum.rounding.is_leaky() {
-            Pairs { pair: Leaky(self.sum), a, from_a, b, from_b, y, to }.check().run(self.wide);
-        } else {
-            Pairs { pair: self.sum, a, from_a, b, from_b, y, to }.check().run(self.wide);
-        }
+        Pairs { pair: self.sum, a, from_a, b, from_b, y, to }.run(self.wide);
     }
 }
-
-/// With a slope.
-#[derive(Clone, Copy)]
-struct Leaky(Sum);
 
 #[derive(Clone, Copy, Debug)]
 struct Sum {
@@ -62,26 +54,17 @@ struct Sum {
     rounding: Rounding,
 }
 
-impl Sum {
+impl Steps for Sum {
     #[inline(always)]
     fn steps(self, a: u8, b: u8) -> f32 {
         let a = (f32::from(a) - self.zero_a) * self.factor_a;
         let b = (f32::from(b) - self.zero_b) * self.factor_b;
         a + b
     }
-}
 
-impl Pair for Sum {
     #[inline(always)]
-    fn byte(self, a: u8, b: u8) -> u8 {
-        self.rounding.byte::<false>(self.steps(a, b))
-    }
-}
-
-impl Pair for Leaky {
-    #[inline(always)]
-    fn byte(self, a: u8, b: u8) -> u8 {
-        self.0.rounding.byte::<true>(self.0.steps(a, b))
+    fn rounding(self) -> Rounding {
+        self.rounding
     }
 }
 

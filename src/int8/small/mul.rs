@@ -1,6 +1,6 @@
 //! Product of two pictures.
 
-use super::pair::{Pair, Pairs};
+use super::pair::{Pairs, Steps};
 use super::{Layout, Output, Quantisation, Rounding, Wide};
 
 /// `a b`, each with its own quantisation: `t = ((a - za) (b - zb)) (sa sb / so)`, the product exact and the rest in `f32`,
@@ -32,17 +32,9 @@ impl Mul {
 
     /// The sizes of `y` are those of the larger input.
     pub(in crate::int8) fn run(&self, a: &[u8], from_a: &Layout, b: &[u8], from_b: &Layout, y: &mut [u8], to: &Layout) {
-        if self.product.rounding.is_leaky() {
-            Pairs { pair: Leaky(self.product), a, from_a, b, from_b, y, to }.check().run(self.wide);
-        } else {
-            Pairs { pair: self.product, a, from_a, b, from_b, y, to }.check().run(self.wide);
-        }
+        Pairs { pair: self.product, a, from_a, b, from_b, y, to }.run(self.wide);
     }
 }
-
-/// With a slope.
-#[derive(Clone, Copy)]
-struct Leaky(Product);
 
 #[derive(Clone, Copy, Debug)]
 struct Product {
@@ -52,25 +44,16 @@ struct Product {
     rounding: Rounding,
 }
 
-impl Product {
+impl Steps for Product {
     #[inline(always)]
     fn steps(self, a: u8, b: u8) -> f32 {
         // Floats hold these products exactly: they are below 2^24.
         (f32::from(a) - self.zero_a) * (f32::from(b) - self.zero_b) * self.factor
     }
-}
 
-impl Pair for Product {
     #[inline(always)]
-    fn byte(self, a: u8, b: u8) -> u8 {
-        self.rounding.byte::<false>(self.steps(a, b))
-    }
-}
-
-impl Pair for Leaky {
-    #[inline(always)]
-    fn byte(self, a: u8, b: u8) -> u8 {
-        self.0.rounding.byte::<true>(self.0.steps(a, b))
+    fn rounding(self) -> Rounding {
+        self.rounding
     }
 }
 

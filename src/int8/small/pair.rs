@@ -1,6 +1,6 @@
 //! Two pictures, byte by byte, the smaller one repeated.
 
-use super::{Layout, Runs, Wide, Work, check, pixel, same_shape};
+use super::{Layout, Rounding, Runs, Wide, Work, check, pixel, same_shape};
 
 /// Bytes worked on side by side.
 const LANES: usize = 32;
@@ -8,9 +8,28 @@ const LANES: usize = 32;
 /// Bytes of a repeated pixel.
 const PATTERN: usize = 1024;
 
+/// From two bytes to steps of the output. Implementations are `#[inline(always)]`.
+pub(super) trait Steps: Copy {
+    fn steps(self, a: u8, b: u8) -> f32;
+
+    /// What the steps then go through.
+    fn rounding(self) -> Rounding;
+}
+
 /// What becomes of two bytes. Implementations are `#[inline(always)]`.
-pub(super) trait Pair: Copy {
+trait Pair: Copy {
     fn byte(self, a: u8, b: u8) -> u8;
+}
+
+/// Steps, rounded; `LEAKY` where there is a slope.
+#[derive(Clone, Copy)]
+struct Rounded<S, const LEAKY: bool>(S);
+
+impl<S: Steps, const LEAKY: bool> Pair for Rounded<S, LEAKY> {
+    #[inline(always)]
+    fn byte(self, a: u8, b: u8) -> u8 {
+        self.0.rounding().byte::<LEAKY>(self.0.steps(a, b))
+    }
 }
 
 /// One run. An axis of an input may have length 1 where the output's is longer: it is repeated.
@@ -35,9 +54,9 @@ impl<P: Pair> Pair for Swapped<P> {
     }
 }
 
-impl<P: Pair> Pairs<'_, P> {
-    /// Holds the buffers against their layouts, and these against each other.
-    pub(super) fn check(self) -> Self {
+impl<'a, S: Steps> Pairs<'a, S> {
+    /// Holds the buffers against their layouts, and these against each other, then computes.
+    pub(super) fn run(self, wide: Wide) {
         let sizes = |layout: &Layout| [layout.height, layout.width, layout.channels];
         for (buffer, layout) in [(self.a, self.from_a), (self.b, self.from_b)] {
             check(buffer.len(), layout);
@@ -45,11 +64,16 @@ impl<P: Pair> Pairs<'_, P> {
             assert!(fits, "{:?} does not repeat to {:?}", sizes(layout), sizes(self.to));
         }
         check(self.y.len(), self.to);
-        self
+        if self.pair.rounding().is_leaky() {
+            wide.run(self.of(Rounded::<S, true>));
+        } else {
+            wide.run(self.of(Rounded::<S, false>));
+        }
     }
 
-    pub(super) fn run(self, wide: Wide) {
-        wide.run(self);
+    fn of<P>(self, pair: impl FnOnce(S) -> P) -> Pairs<'a, P> {
+        let Self { pair: steps, a, from_a, b, from_b, y, to } = self;
+        Pairs { pair: pair(steps), a, from_a, b, from_b, y, to }
     }
 }
 
