@@ -86,6 +86,10 @@ pub(super) trait Arithmetic {
 pub(super) struct Fused;
 
 /// In two roundings: for the others, where one would be a call of a function.
+#[cfg_attr(
+    all(any(target_feature = "fma", target_arch = "aarch64"), not(test)),
+    allow(dead_code, reason = "this target rounds once")
+)]
 pub(super) struct Separate;
 
 /// Lanes as an array, for both roundings.

@@ -1,13 +1,13 @@
 # Boot "faults": one run of the product, and everything that can happen to it. vivid injects by its controls.
 inject() { video control /dev/video0 "$1" "${2:-1}"; }
 
-# fault NAME SECONDS COMMAND...: does something, and gives the product time to get over it.
+# fault NAME COMMAND...: does something, and waits until the product has got over it.
 fault() {
-    fault=$1 seconds=$2
-    shift 2
+    fault=$1
+    shift
     echo "@fault $fault"
     "$@"
-    sleep "$seconds"
+    until_seen over
     echo "@over $fault"
 }
 
@@ -21,19 +21,19 @@ mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized
 load vivid node_types=0x1 num_inputs=1 input_types=0
 begin faults --source /dev/video0 --camera.width 320 --camera.height 180 --models.backbone /board/tiny/card.toml \
     --detector.kind whole --camera.fps 10 --report.queue 32
-sleep 8
-fault none 4 true
-fault corrupt 3 inject "Inject V4L2_BUF_FLAG_ERROR"
-fault qbuf 4 inject "Inject VIDIOC_QBUF Error"
-fault fatal 4 inject "Inject Fatal Streaming Error"
-fault reqbufs 5 reqbufs
-fault streamon 5 streamon
-fault disconnect 5 inject "Disconnect"
-fault silent 4 silent
-fault clock-forward 4 clock 3600
-fault clock-back 4 clock -7200
+until_seen sightings
+fault none true
+fault corrupt inject "Inject V4L2_BUF_FLAG_ERROR"
+fault qbuf inject "Inject VIDIOC_QBUF Error"
+fault fatal inject "Inject Fatal Streaming Error"
+fault reqbufs reqbufs
+fault streamon streamon
+fault disconnect inject "Disconnect"
+fault silent silent
+fault clock-forward clock 3600
+fault clock-back clock -7200
 # vm.py stops reading for six seconds, then hangs up for four.
-fault reader-slow 10 true
-fault reader-gone 8 true
-fault none-again 4 true
+fault reader-slow true
+fault reader-gone true
+fault none-again true
 end

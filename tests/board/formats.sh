@@ -9,8 +9,9 @@ formats() {
     # The text on the picture tells the time.
     video control /dev/video0 "OSD Text Mode" 2
     for format in "$@"; do
+        # shellcheck disable=SC2086
         begin "$api-$format" --source /dev/video0 $SIZE $TINY --camera.format "$format" --snapshot "/tmp/$api-$format"
-        sleep 5
+        until_seen sightings
         end
         pictures "/tmp/$api-$format"
         rm -rf "/tmp/$api-$format"
@@ -22,8 +23,9 @@ load vivid node_types=0x1 num_inputs=1 input_types=0
 formats single yuyv nv12 rgb grey uyvy i420
 nformer-edge devices 2>&1 | sed 's/^/@devices /'
 # The other encoding of the wire.
+# shellcheck disable=SC2086
 begin binary --source /dev/video0 $SIZE $TINY --report.serial.format binary
-sleep 4
+until_seen bytes
 end
 rmmod vivid
 load vivid node_types=0x1 num_inputs=1 input_types=0 multiplanar=2

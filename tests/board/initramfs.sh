@@ -6,7 +6,7 @@ set -euo pipefail
 OUT=$1
 shift
 HERE=$(cd "$(dirname "$0")" && pwd)
-MODULES=(vivid v4l2loopback)
+MODULES=(vivid v4l2loopback uvcvideo vhci_hcd)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

@@ -7,6 +7,8 @@ import subprocess
 import zlib
 from statistics import mean
 
+from vm import Run
+
 # Arm and x86 add floats in another order: similarities and scores differ in the fourth digit, boxes of the network by
 # fractions of a pixel. A box that is off by more, or another identity, is a fault.
 BOX_TOLERANCE = 1.0
@@ -24,6 +26,14 @@ class Verdict:
         if not holds:
             self.wrong.append(text)
         return holds
+
+
+class Piece(Run):
+    """Bytes of a run, all arrived at once."""
+
+    def __init__(self, data, name="piece"):
+        super().__init__(name)
+        self.bytes, self.arrivals = data, [(0, 0.0)]
 
 
 def messages(run):

@@ -2,7 +2,7 @@
 # The emulated board: the product, built for arm64, in a QEMU machine with a Debian kernel, from V4L2 to a serial port whose other
 # end is here.
 #
-#     tests/board/run.sh [user] [formats] [faults] [clip]        all four without an argument
+#     tests/board/run.sh [user] [formats] [faults] [clip] [usb]        all five without an argument
 #
 # `user` needs no machine: the program as a process under QEMU's user emulation, with the shipped models.
 #
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../.."
 HERE=$PWD/tests/board
 OUT=$PWD/target/board
 scenarios=("$@")
-[ $# -gt 0 ] || scenarios=(user formats faults clip)
+[ $# -gt 0 ] || scenarios=(user formats faults clip usb)
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -28,13 +28,22 @@ cross() (
     export CARGO_TARGET_DIR=$NFORMER_EDGE_CROSS/target-board
     cargo "$1" --config targets/rpi4/cargo.toml --release --locked ${JOBS:+-j "$JOBS"} "${@:2}"
 )
+product=target-board/aarch64-unknown-linux-gnu/release/nformer-edge
 cross build
 (
     eval "$environment"
-    product=$NFORMER_EDGE_CROSS/target-board/aarch64-unknown-linux-gnu/release/nformer-edge
-    aarch64-linux-gnu-strip -o "$OUT/nformer-edge" "$product"
+    aarch64-linux-gnu-strip -o "$OUT/nformer-edge" "$NFORMER_EDGE_CROSS/$product"
     qemu-aarch64-static -L "$CROSS_SYSROOT" -cpu cortex-a72 "$OUT/nformer-edge" --version
-    aarch64-linux-gnu-gcc -static -O2 -Wall -Wno-unused-function -o "$OUT/video" "$HERE/video.c"
+    for helper in video uvc; do
+        aarch64-linux-gnu-gcc -static -O2 -Wall -Wno-unused-function -o "$OUT/$helper" "$HERE/$helper.c"
+    done
+)
+# The program once more with the instructions of a Raspberry Pi 5, to be refused by an older processor. Only `main` and what belongs
+# to it is compiled anew, so that this takes seconds: nothing of the library runs before the processor was looked at.
+cross rustc --config 'env.NFORMER_EDGE_BOARD="rpi5"' --bin nformer-edge -- -C target-feature=+lse,+rdm,+fp16,+dotprod,+rcpc,+dpb
+(
+    eval "$environment"
+    aarch64-linux-gnu-strip -o "$OUT/nformer-edge-rpi5" "$NFORMER_EDGE_CROSS/$product"
 )
 ls -l "$OUT/nformer-edge"
 
@@ -72,7 +81,8 @@ for model in person_detector/nanodet_g_416x320_int8.onnx reid_backbone/mobilenet
 done
 "$HERE/initramfs.sh" "$OUT/initramfs" "${libraries[@]}" "${models[@]}" \
     "$OUT/nformer-edge:bin/nformer-edge" "$OUT/video:bin/video" \
-    "$HERE/formats.sh:board/formats.sh" "$HERE/faults.sh:board/faults.sh" "$HERE/clip.sh:board/clip.sh" \
+    "$OUT/uvc:bin/uvc" "$HERE/formats.sh:board/formats.sh" "$HERE/faults.sh:board/faults.sh" \
+    "$HERE/clip.sh:board/clip.sh" "$HERE/usb.sh:board/usb.sh" \
     "$OUT/tiny:board/tiny" "$OUT/clip:board/clip" "$OUT/raw:board/raw"
 ls -l "$OUT/initramfs"
 

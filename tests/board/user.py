@@ -7,13 +7,16 @@ import time
 from pathlib import Path
 
 import judge
-from vm import Run
 
 # Without the dot product instructions, and with them.
 PROCESSORS = ("cortex-a72", "cortex-a76")
 # Both people of the bundled clip are whole by then; this many are enough for a similarity.
 LAST = 5
 SETTINGS = ["--tracks.spacing", "1", "--clip.fps", "5"]
+
+
+def doctor_line(processor):
+    return "ok    processor: aarch64, " if processor == "cortex-a72" else "neon dotprod"
 
 
 def started(command):
@@ -39,17 +42,27 @@ def main():
         verdict.check(done.returncode == 0 and b"Usage" in done.stdout, f"{processor}: --help, {seconds:.1f} s")
         done, seconds = started([*board, "doctor", "--models.dir", "models"])
         text = (done.stdout + done.stderr).decode()
-        sound = done.returncode == 0 and text.count("is what its card says") == 3 and "processor: aarch64" in text
+        sound = done.returncode == 0 and text.count("is what its card says") == 3 and doctor_line(processor) in text
         verdict.check(sound, f"{processor}: doctor, exit code {done.returncode}, {seconds:.1f} s")
         print("      " + text.strip().replace("\n", "\n      "))
         done, seconds = started([*board, *job])
         verdict.check(done.returncode == 0, f"{processor}: {LAST} pictures, exit code {done.returncode}, {seconds:.1f} s")
         (folder / f"user-{processor}.log").write_bytes(done.stderr)
         (folder / f"user-{processor}.ndjson").write_bytes(done.stdout)
-        run = Run(processor)
-        run.bytes, run.arrivals = done.stdout, [(0, 0.0)]
+        run = judge.Piece(done.stdout, processor)
         judge.same_as_host(verdict, run, reference.stdout.decode())
+    too_new(verdict, prefix, folder)
     return 1 if verdict.wrong else 0
+
+
+def too_new(verdict, prefix, folder):
+    """The binary of a newer board says what is missing; it does not die of an illegal instruction."""
+    for processor, runs in (("cortex-a76", True), ("cortex-a72", False)):
+        done, _ = started([*prefix, "-cpu", processor, str(folder / "nformer-edge-rpi5"), "--version"])
+        said = done.stderr.decode().strip()
+        named = "built for the board `rpi5`" in said and "dotprod" in said
+        sound = done.returncode == 0 and b"nformer-edge" in done.stdout if runs else done.returncode == 1 and named
+        verdict.check(sound, f"{processor}: the binary for a Raspberry Pi 5, exit code {done.returncode}: {said}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-# Seconds after which a boot is given up.
+# Seconds after which a boot is given up, and after which a guest that waits for something is told to go on without it. They only
+# end what hangs: emulation on a busy machine may be ten times slower than on an idle one.
 LIMIT = 1500
+PATIENCE = 120
 
 
 class Run:
@@ -37,14 +39,22 @@ class Run:
 
 
 class Boot:
-    """Runs the scenarios `name` and keeps what came of them."""
+    """Runs the scenarios `name` and keeps what came of them. `seen(boot, what)` says whether `what` a guest waits for is there."""
 
-    def __init__(self, name, kernel, initramfs, folder, cpu="cortex-a72"):
+    def __init__(self, name, kernel, initramfs, folder, seen, cpu="cortex-a72"):
         self.name = name
+        self.seen = seen
         self.runs = {}
+        # The run that is under way, and how much of its log and bytes there was at its last fault.
+        self.current = None
+        self.mark = (0, 0)
+        # What the guest waits for, and until when.
+        self.wanted = None
         # (time, fault, begun or over)
         self.faults = []
         self.notes = []
+        # When each note came.
+        self.times = {}
         self.seconds = None
         self.complete = False
         self.hold_until = 0.0
@@ -60,11 +70,12 @@ class Boot:
             "-chardev", f"socket,id=line,path={self.path},server=on,wait=on", "-device", "pci-serial,chardev=line",
         ]  # fmt: skip
         began = time.monotonic()
-        self.qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.qemu = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         timer = threading.Timer(LIMIT, self.qemu.kill)
         timer.start()
         serial = threading.Thread(target=self.read_serial, daemon=True)
         serial.start()
+        threading.Thread(target=self.answer, daemon=True).start()
         try:
             self.read_console()
         finally:
@@ -83,8 +94,24 @@ class Boot:
     def run_named(self, name):
         return self.runs.setdefault(name, Run(name))
 
+    def answer(self):
+        """Tells the guest once what it waits for is there."""
+        while self.qemu.poll() is None:
+            time.sleep(0.2)
+            if not self.wanted:
+                continue
+            what, end = self.wanted
+            seen = self.seen(self, what)
+            if seen or time.monotonic() > end:
+                self.wanted = None
+                try:
+                    self.qemu.stdin.write(b"seen\n" if seen else b"not seen\n")
+                    self.qemu.stdin.flush()
+                except OSError:
+                    return
+
     def read_console(self):
-        current = picture = None
+        picture = None
         for raw in self.qemu.stdout:
             now = time.monotonic()
             line = raw.decode(errors="replace").strip()
@@ -95,13 +122,16 @@ class Boot:
             self.console.flush()
             word, _, rest = line.partition(" ")
             if word == "@begin":
-                current = self.run_named(rest)
+                self.current, self.mark = self.run_named(rest), (0, 0)
+            elif word == "@until":
+                self.wanted = (rest, now + PATIENCE)
             elif word == "@end":
                 name, code, before, after = rest.split()
                 self.run_named(name).code = int(code)
                 self.run_named(name).stop_s = float(after) - float(before) if float(before) else None
             elif word == "@fault":
                 self.faults.append((now, rest, "begun"))
+                self.mark = (len(self.current.log), len(self.current.bytes))
                 if rest == "reader-slow":
                     self.hold_until = now + 6
                 elif rest == "reader-gone":
@@ -116,10 +146,11 @@ class Boot:
                 picture = None
             elif word == "@done":
                 self.complete = True
-            elif line.startswith("{") and current:
-                current.log.append((now, line))
+            elif line.startswith("{") and self.current:
+                self.current.log.append((now, line))
             elif word.startswith("@"):
                 self.notes.append(line)
+                self.times[line] = now
 
     def connect(self):
         while self.qemu.poll() is None:
