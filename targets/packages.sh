@@ -15,15 +15,25 @@ skip() {
     exit 77
 }
 
-# packages NAME...: what the system has not got of these, dependencies included. Nothing is installed by --print-uris.
+# missing NAME...: what the system has not got of these, dependencies included. Nothing is installed by --print-uris.
+missing() {
+    apt-get install -y --no-install-recommends --print-uris "$@" 2>/dev/null |
+        awk '$1 ~ /^\047/ { sub(/_.*/, "", $2); print $2 }'
+}
+
+# packages NAME...: fetches what is missing. An index that is not there or too old is fetched first, where that is allowed.
 packages() {
     { have apt-get && have dpkg-deb; } || skip "there is no apt to fetch $* with"
-    local names
-    names=$(apt-get install -y --no-install-recommends --print-uris "$@" 2>/dev/null |
-        awk '$1 ~ /^\047/ { sub(/_.*/, "", $2); print $2 }') || skip "apt does not know $* (apt-get update?)"
-    # shellcheck disable=SC2086
-    (cd "$CACHE/debs" && { [ -z "$names" ] || apt-get download $names >&2; }) || skip "the packages cannot be fetched"
-    unpack "$ROOT"
+    local names attempt
+    for attempt in first second; do
+        # shellcheck disable=SC2086
+        if names=$(missing "$@") && (cd "$CACHE/debs" && { [ -z "$names" ] || apt-get download $names >&2; }); then
+            unpack "$ROOT"
+            return
+        fi
+        [ $attempt = first ] && [ "$(id -u)" = 0 ] && apt-get update >&2 || break
+    done
+    skip "apt cannot fetch $* (apt-get update?)"
 }
 
 # unpack FOLDER: unpacks what was downloaded, and throws the packages away.

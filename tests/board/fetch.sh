@@ -38,7 +38,7 @@ fetch_kernel() {
         "linux-headers-$name-common" "linux-kbuild-$name:amd64" v4l2loopback-dkms/trixie busybox-static/bookworm >&2) ||
         skip "the kernel's packages cannot be fetched"
     rm -rf "$BOARD" && unpack "$BOARD/root"
-    /sbin/depmod -b "$BOARD/root" "$name-arm64"
+    depmod -b "$BOARD/root" "$name-arm64"
     build_loopback "$name-arm64"
     echo "$name-arm64" > "$BOARD/complete"
 }
@@ -49,14 +49,31 @@ build_loopback() {
     local headers=$BOARD/root/usr/src/linux-headers-$1
     sed -i "s#^include /usr/src/#include $BOARD/root/usr/src/#" "$headers/Makefile"
     cp -r "$BOARD"/root/usr/src/v4l2loopback-* "$BOARD/v4l2loopback"
-    make -s -C "$headers" M="$BOARD/v4l2loopback" CC=aarch64-linux-gnu-gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules >&2
+    make -s -C "$headers" M="$BOARD/v4l2loopback" CC=aarch64-linux-gnu-gcc CONFIG_DEBUG_INFO_BTF_MODULES= modules >&2 ||
+        skip "v4l2loopback cannot be built for kernel $1"
 }
 
-for tool in depmod modprobe cpio xz make gzip python3; do
-    have $tool || [ -x /sbin/$tool ] || skip "$tool is missing (packages kmod, cpio, xz-utils, make, gzip, python3)"
-done
+# tool NAME PACKAGE: fetched where the system has it not.
+tool() {
+    have "$1" && return
+    packages "$2"
+    local found
+    found=$(ls "$ROOT"/{usr/,}{bin,sbin}/"${3:-$1}" 2>/dev/null | head -1 || true)
+    [ -n "$found" ] || skip "$1 is not in $2"
+    [ -e "$ROOT/usr/bin/$1" ] || ln -sf "$found" "$ROOT/usr/bin/$1"
+    wrap "$1"
+}
+
 environment=$("$HERE/targets/cross.sh" aarch64)
 eval "$environment"
+PATH=$PATH:/usr/sbin:/sbin
+have python3 || skip "python3 is missing"
+# One program of many names, which its package links to by absolute paths.
+tool depmod kmod kmod
+tool modprobe kmod kmod
+tool cpio cpio
+tool xz xz-utils
+tool make make
 [ -e "$BOARD/complete" ] || fetch_kernel
 if ! have qemu-system-aarch64; then
     [ -x "$ROOT/usr/bin/qemu-system-aarch64" ] || packages qemu-system-arm
@@ -64,6 +81,7 @@ if ! have qemu-system-aarch64; then
 fi
 cat <<VARIABLES
 $environment
+export PATH=\$PATH:/usr/sbin:/sbin
 export BOARD=$BOARD
 export KERNEL=$(cat "$BOARD/complete")
 VARIABLES

@@ -19,10 +19,10 @@ updates=$BOARD/root/lib/modules/$KERNEL/updates
 mkdir -p "$updates"
 cmp -s "$BOARD/v4l2loopback/v4l2loopback.ko" "$updates/v4l2loopback.ko" || {
     cp "$BOARD/v4l2loopback/v4l2loopback.ko" "$updates/"
-    /sbin/depmod -b "$BOARD/root" "$KERNEL"
+    depmod -b "$BOARD/root" "$KERNEL"
 }
 for module in "${MODULES[@]}"; do
-    /sbin/modprobe -d "$BOARD/root" -S "$KERNEL" --show-depends "$module" | awk '$1 == "insmod" { print $2 }' |
+    modprobe -d "$BOARD/root" -S "$KERNEL" --show-depends "$module" | awk '$1 == "insmod" { print $2 }' |
         while read -r file; do
             name=$(basename "${file%.xz}")
             if [ ! -e "$work/modules/$name" ]; then
