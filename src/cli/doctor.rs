@@ -140,44 +140,13 @@ fn state(settings: &Settings) -> Finding {
 
 /// What the processor offers to the kernels, by the names of the Rust target features.
 fn processor() -> Finding {
-    let found: Vec<_> = extensions().into_iter().filter_map(|(name, present)| present.then_some(name)).collect();
+    const OF_USE: [&str; 7] = ["avx2", "fma", "avx512vnni", "neon", "dotprod", "fp16", "i8mm"];
+    let mut found = super::processor::present();
+    found.retain(|name| OF_USE.contains(name));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let text = format!("{}, {cores} cores, {}", std::env::consts::ARCH, found.join(" "));
     let vector_unit = ["avx2", "neon"].iter().any(|name| found.contains(name));
     if vector_unit { Good(text) } else { Note(format!("{text}: no vector unit known here, expect it to be slow")) }
-}
-
-/// What the board has, whatever this binary was built for.
-#[cfg(target_arch = "x86_64")]
-fn extensions() -> Vec<(&'static str, bool)> {
-    vec![
-        ("avx2", is_x86_feature_detected!("avx2")),
-        ("fma", is_x86_feature_detected!("fma")),
-        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
-    ]
-}
-
-/// What the board has, whatever this binary was built for.
-#[cfg(target_arch = "aarch64")]
-fn extensions() -> Vec<(&'static str, bool)> {
-    use std::arch::is_aarch64_feature_detected as has;
-    vec![("neon", has!("neon")), ("dotprod", has!("dotprod")), ("fp16", has!("fp16")), ("i8mm", has!("i8mm"))]
-}
-
-/// What the board has: the kernel tells each process by a list of pairs. (Rust's own macro for Arm is not stable.)
-#[cfg(target_arch = "arm")]
-fn extensions() -> Vec<(&'static str, bool)> {
-    const HARDWARE: u32 = 16;
-    const NEON: u32 = 1 << 12;
-    let words = fs::read("/proc/self/auxv").unwrap_or_default();
-    let words: Vec<_> = words.as_chunks().0.iter().map(|word| u32::from_ne_bytes(*word)).collect();
-    let neon = words.chunks_exact(2).any(|pair| pair[0] == HARDWARE && pair[1] & NEON != 0);
-    vec![("neon", neon)]
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm")))]
-fn extensions() -> Vec<(&'static str, bool)> {
-    Vec::new()
 }
 
 fn temperature() -> Finding {

@@ -1,11 +1,11 @@
 """What a run of the board must show, and how it is compared with the host."""
 
+import functools
 import json
 import re
 import struct
 import subprocess
 import zlib
-from statistics import mean
 
 from vm import Run
 
@@ -16,13 +16,18 @@ RATIO_TOLERANCE = 0.01
 
 
 class Verdict:
-    """Collects what is wrong; prints what is right."""
+    """Collects what is wrong; prints what is right, unless quiet."""
 
-    def __init__(self):
+    def __init__(self, quiet=False):
         self.wrong = []
+        self.quiet = quiet
+
+    def say(self, text):
+        if not self.quiet:
+            print(text, flush=True)
 
     def check(self, holds, text):
-        print(f"{'ok   ' if holds else 'WRONG'} {text}", flush=True)
+        self.say(f"{'ok   ' if holds else 'WRONG'} {text}")
         if not holds:
             self.wrong.append(text)
         return holds
@@ -119,6 +124,7 @@ def same_as_host(verdict, run, reference):
     )
 
 
+@functools.cache
 def pixels(png):
     """Width, height, and bytes of an RGB or grey PNG of eight bits."""
     at, data = 8, b""
@@ -156,6 +162,7 @@ def pixels(png):
     return width, height, bytes(rows)
 
 
+@functools.cache
 def picture_difference(png, reference, grey=False):
     """Mean difference of two pictures in levels; of their luma (Rec. 709, which vivid weighs colours by where it draws without
     them) where `grey`. None if their sizes differ."""
@@ -165,4 +172,4 @@ def picture_difference(png, reference, grey=False):
     a, b = ours[2], theirs[2]
     if grey:
         a, b = ([(2126 * p[i] + 7152 * p[i + 1] + 722 * p[i + 2]) / 10000 for i in range(0, len(p), 3)] for p in (a, b))
-    return mean(abs(x - y) for x, y in zip(a, b))
+    return sum(abs(x - y) for x, y in zip(a, b)) / len(a)
