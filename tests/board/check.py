@@ -194,7 +194,7 @@ def usb(boot, verdict, host, folder):
     if not verdict.check(len(pulled) == len(put) == 1, f"usb: unplugged {len(pulled)} times, plugged in {len(put)} times"):
         return
     lost, back = ([time for time, line in run.log if text in line] for text in ("camera lost", "camera is back"))
-    order = len(lost) == len(back) == 1 and pulled[0] <= lost[0] <= put[0] <= back[0]
+    order = len(lost) == len(back) == 1 and pulled[0] <= lost[0] <= back[0] and put[0] <= back[0]
     verdict.check(order, f"usb: log: lost {[f'{time - pulled[0]:.1f}' for time in lost]}, back {[f'{time - put[0]:.1f}' for time in back]} s after the plug")
     health = judge.of("health", run)
     verdict.check(bool(health) and health[-1]["reconnects"] == 1, f"usb: health says reconnects {health[-1]['reconnects'] if health else None}")

@@ -42,8 +42,9 @@ def main():
         verdict.check(done.returncode == 0 and b"Usage" in done.stdout, f"{processor}: --help, {seconds:.1f} s")
         done, seconds = started([*board, "doctor", "--models.dir", "models"])
         text = (done.stdout + done.stderr).decode()
-        found = "neon dotprod" in text if processor == "cortex-a76" else "neon\n" in text
-        sound = done.returncode == 0 and text.count("is what its card says") == 3 and "ok    processor: aarch64, " in text and found
+        found = next((line for line in text.splitlines() if line.startswith("ok    processor: aarch64, ")), "")
+        exact = "neon" in found and ("dotprod" in found) == (processor == "cortex-a76")
+        sound = done.returncode == 0 and text.count("is what its card says") == 3 and exact
         verdict.check(sound, f"{processor}: doctor, exit code {done.returncode}, {seconds:.1f} s")
         print("      " + text.strip().replace("\n", "\n      "))
         done, seconds = jobs[processor].result()
