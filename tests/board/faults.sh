@@ -20,7 +20,7 @@ clock() { date -s "@$(($(date +%s) + $1))" > /dev/null; }
 mkdir -p /run/systemd/timesync && touch /run/systemd/timesync/synchronized
 load vivid node_types=0x1 num_inputs=1 input_types=0
 begin faults --source /dev/video0 --camera.width 320 --camera.height 180 --models.backbone /board/tiny/card.toml \
-    --detector.kind whole --camera.fps 10 --report.queue 32
+    --detector.kind whole --camera.fps 10 --report.queue 16
 until_seen sightings
 fault none true
 fault corrupt inject "Inject V4L2_BUF_FLAG_ERROR"
@@ -32,7 +32,7 @@ fault disconnect inject "Disconnect"
 fault silent silent
 fault clock-forward clock 3600
 fault clock-back clock -7200
-# vm.py stops reading for six seconds, then hangs up for four.
+# vm.py stops reading for six seconds at least, then hangs up for four.
 fault reader-slow true
 fault reader-gone true
 fault none-again true

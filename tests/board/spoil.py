@@ -86,6 +86,7 @@ def later(boot, fault, seconds=200.0):
     run.arrivals = [(at, moved(time)) for at, time in run.arrivals]
     run.log = [(moved(time), line) for time, line in run.log]
     boot.faults = [(moved(time), name, what) for time, name, what in boot.faults]
+    boot.hold_until = moved(boot.hold_until)
 
 
 def on(name, spoil):
@@ -134,7 +135,7 @@ def spoils(scenario):
             "a model is bad": noted("@doctor ok    models: nformer", "@doctor BAD   models: nformer"),
         }
     if scenario == "faults":
-        lines = ("a damaged frame was dropped", "camera is back", "frames come again")
+        lines = ("a damaged frame was dropped", "camera is back", "frames come again", "messages are dropped")
         counters = ("corrupt", "reconnects", "timeouts", "report_dropped")
         changes = {f"the log does not say {line!r}": on("faults", unsaid(line)) for line in lines}
         changes |= {f"health never counts {name}": on("faults", each("health", **{name: 0})) for name in counters}
@@ -152,6 +153,7 @@ def spoils(scenario):
     return same_as_host("usb") | {
         "usb: never lost": on("usb", unsaid("camera lost")),
         "usb: never back": on("usb", unsaid("camera is back")),
+        "usb: back late": lambda boot: vars(boot).update(times={note: time - 100 for note, time in boot.times.items()}),
         "usb: not counted": on("usb", each("health", reconnects=0)),
         "usb: not unplugged": noted("@usb unplugged", "@usb"),
         "usb: another driver": noted("uvcvideo", "other"),

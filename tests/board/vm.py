@@ -57,7 +57,9 @@ class Boot:
         self.times = {}
         self.seconds = None
         self.complete = False
+        # Until when nothing is read from the serial port, and then on until the log says this; until when the line is hung up.
         self.hold_until = 0.0
+        self.hold_for = None
         self.away_until = 0.0
         folder = Path(folder)
         self.console = (folder / f"{name}.console").open("w")
@@ -133,7 +135,7 @@ class Boot:
                 self.faults.append((now, rest, "begun"))
                 self.mark = (len(self.current.log), len(self.current.bytes))
                 if rest == "reader-slow":
-                    self.hold_until = now + 6
+                    self.hold_until, self.hold_for = now + 6, "messages are dropped"
                 elif rest == "reader-gone":
                     self.away_until = now + 4
             elif word == "@over":
@@ -151,6 +153,15 @@ class Boot:
             elif word.startswith("@"):
                 self.notes.append(line)
                 self.times[line] = now
+
+    def hold(self, end):
+        """Lets the line fill up: as long as asked for, and until the product has noticed."""
+        while (now := time.monotonic()) < end:
+            noticed = any(self.hold_for in line for _, line in self.current.log[self.mark[0] :])
+            if now >= self.hold_until and noticed:
+                break
+            time.sleep(0.1)
+        self.hold_until = now
 
     def connect(self):
         while self.qemu.poll() is None:
@@ -176,7 +187,7 @@ class Boot:
                 line = self.connect()
                 continue
             if now < self.hold_until:
-                time.sleep(self.hold_until - now)
+                self.hold(now + PATIENCE / 2)
             try:
                 data = line.recv(4096)
             except TimeoutError:
