@@ -5,6 +5,7 @@ mod guard;
 mod load;
 mod nodes;
 mod shapes;
+mod sizes;
 
 use std::fmt;
 use std::path::PathBuf;
