@@ -10,8 +10,8 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{MAX_MODEL_BYTES, guard, load, nodes, shapes, sizes};
-use crate::error::{Error, Result};
+use super::{MAX_MODEL_BYTES, load, nodes, shapes, sizes};
+use crate::error::{Error, Result, guard};
 use crate::int8::{self, Report};
 
 /// Which operators of an ONNX file run as whole numbers and which in float, and why. Needs no card: the sizes of the

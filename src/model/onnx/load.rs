@@ -9,8 +9,8 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{guard, nodes, shapes, sizes};
-use crate::error::{Error, Result};
+use super::{nodes, shapes, sizes};
+use crate::error::{Error, Result, guard};
 use crate::int8;
 use crate::model::card::Card;
 use crate::model::input::Input;

@@ -1,7 +1,7 @@
 //! What is checked of a parsed file before `tract` builds a graph of it.
 //!
 //! `tract` believes these numbers: with some of them it allocates without end, and a process that runs out of memory
-//! ends without an error. A panic could be caught ([`super::guard`]), that cannot.
+//! ends without an error. A panic could be caught ([`crate::error::guard`]), that cannot.
 
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 

@@ -18,6 +18,9 @@ const UNKNOWN_TYPE: usize = 8;
 /// Operators that make no more numbers than they take times the axes, though how many depends on the values.
 const SELECTING: &[&str] = &["NonZero", "Compress", "NonMaxSuppression"];
 
+/// Operators for whose places, their second input, `tract` counts the axes down from one.
+const PLACING: &[&str] = &["GatherND", "ScatterND"];
+
 /// Infers all shapes, inputs and outputs of every node alike, until nothing changes any more.
 ///
 /// # Errors
@@ -71,6 +74,11 @@ fn check(model: &InferenceModel, node: usize) -> Result<(), String> {
     let mut op = model.node(node).op.clone();
     // What fails here fails in the step too.
     let Ok((inputs, outputs, observed)) = facts(model, node) else { return Ok(()) };
+    let placing = PLACING.iter().any(|name| op.name().eq_ignore_ascii_case(name));
+    if placing && inputs.get(1).is_some_and(|places| places.shape.rank().concretize() == Some(0)) {
+        // The count would not end.
+        return Err(format!("({}) takes places without an axis", op.name()));
+    }
     let refs = (inputs.iter().collect(), outputs.iter().collect(), observed.iter().map(|(_, fact)| fact).collect());
     let Ok((read, made, _)) = op.infer_facts(refs.0, refs.1, refs.2) else { return Ok(()) };
     if let Some(large) = made.iter().find(|fact| volume(fact) > MAX_TENSOR) {

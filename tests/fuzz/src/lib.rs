@@ -25,11 +25,17 @@ pub const RECORD_REQUEST: usize = 4 << 20;
 
 static MAX_REQUEST: AtomicUsize = AtomicUsize::new(MODEL_REQUEST);
 
-/// Sets what one request may ask for, and ends the process at any panic: what is read here without `tract` is guarded by
-/// nothing.
+/// Sets what one request may ask for, and ends the process at any panic but those of `zune-jpeg`, which the product
+/// catches as it does those of `tract`.
 pub fn strict(most: usize) {
     MAX_REQUEST.store(most, Ordering::Relaxed);
+    // The product sets its own hook at the first picture; this one has to come after it.
+    let empty_picture = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x01\x00\x01\x01\x01\x11\x00\xff\xda\x00\x02\xff\xd9";
+    let _ = nformer_edge::camera::jpeg::JpegDecoder::new().decode(empty_picture);
     panic::set_hook(Box::new(|info| {
+        if info.location().is_some_and(|place| place.file().contains("/zune-jpeg-")) {
+            return;
+        }
         eprintln!("finding: {info}\n{}", Backtrace::force_capture());
         std::process::abort();
     }));
