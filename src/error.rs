@@ -4,6 +4,8 @@
 //! survives on its own (a corrupt picture, a silent camera) is not an error but a counted
 //! [`crate::frame::Idle`].
 
+pub(crate) mod guard;
+
 use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;

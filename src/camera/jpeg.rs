@@ -16,7 +16,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guard};
 use crate::size::MAX_FRAME_SIDE;
 
 use layout::Layout;
@@ -51,6 +51,11 @@ impl JpegDecoder {
     pub fn decode(&mut self, jpeg: &[u8]) -> Result<(u32, u32)> {
         let layout = layout::read(jpeg).map_err(bad)?;
         self.prepare(jpeg, &layout);
+        // Some damage makes the decoder panic. What it had written by then is of no use, as after any other error.
+        guard::guarded(|| self.decode_prepared()).unwrap_or_else(|panic| Err(bad(panic)))
+    }
+
+    fn decode_prepared(&mut self) -> Result<(u32, u32)> {
         let side = MAX_FRAME_SIDE as usize;
         let options = DecoderOptions::new_fast()
             .set_strict_mode(true)

@@ -1,10 +1,10 @@
 //! An ONNX file in `tract`, fixed to one picture at a time.
 
 mod explain;
-mod guard;
 mod load;
 mod nodes;
 mod shapes;
+mod sizes;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub use explain::{explain, try_out};
 
 use super::card::Card;
 use super::input::Input;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, guard};
 
 /// Largest model file that is read. Boards of this class hold a hundredth of it.
 pub const MAX_MODEL_BYTES: usize = 256 << 20;

@@ -10,8 +10,8 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{MAX_MODEL_BYTES, guard, load, nodes, shapes};
-use crate::error::{Error, Result};
+use super::{MAX_MODEL_BYTES, load, nodes, shapes, sizes};
+use crate::error::{Error, Result, guard};
 use crate::int8::{self, Report};
 
 /// Which operators of an ONNX file run as whole numbers and which in float, and why. Needs no card: the sizes of the
@@ -49,7 +49,7 @@ pub fn try_out(bytes: &[u8]) -> std::result::Result<Report, String> {
         let (model, report) = int8::rewrite(typed(bytes)?).map_err(failed)?;
         let inputs = model.inputs.iter().map(|outlet| model.outlet_fact(*outlet).and_then(zeros));
         let inputs = inputs.collect::<TractResult<TVec<TValue>>>().map_err(failed)?;
-        let (plan, _) = load::planned(model).map_err(failed)?;
+        let (plan, _) = load::planned(model)?;
         plan.run(inputs).map_err(failed)?;
         Ok(report)
     })?
@@ -80,7 +80,7 @@ fn typed(bytes: &[u8]) -> std::result::Result<TypedModel, String> {
     }
     shapes::infer(&mut model)?;
     let model = model.into_typed().map_err(failed)?;
-    load::check_volumes(&model)?;
+    sizes::check_tensors(&model)?;
     Ok(model)
 }
 

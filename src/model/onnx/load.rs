@@ -4,20 +4,16 @@ use std::sync::Arc;
 
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractResult, TypedModel,
+    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TypedModel,
     TypedRunnableModel,
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{guard, nodes, shapes};
-use crate::error::{Error, Result};
+use super::{nodes, shapes, sizes};
+use crate::error::{Error, Result, guard};
 use crate::int8;
 use crate::model::card::Card;
 use crate::model::input::Input;
-
-/// Most numbers in one tensor between two operators: a quarter of a gigabyte as f32. Anything near
-/// it is a mistake or an attack, and would end the process instead of giving an error.
-pub(super) const MAX_TENSOR: usize = 64 << 20;
 
 /// Longest reason given to the user: `tract` prints whole nodes.
 const MAX_REASON: usize = 600;
@@ -56,11 +52,11 @@ pub(super) fn shortened(mut reason: String) -> String {
 }
 
 fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded> {
-    let failed = |error: tract_onnx::prelude::TractError| refused(card, format!("{error:#}"));
+    let failed = |error: TractError| refused(card, format!("{error:#}"));
     let framework = int8::onnx();
     let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
-    check_weights(card, &proto)?;
     proto.graph.as_ref().map_or(Ok(()), nodes::check).map_err(|reason| refused(card, reason))?;
+    check_weights(card, &proto)?;
     let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
     // The parsed file holds the weights a second time.
     drop(proto);
@@ -68,19 +64,25 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
     model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
     shapes::infer(&mut model).map_err(|reason| refused(card, reason))?;
     let model = model.into_typed().map_err(failed)?;
-    check_sizes(card, &model)?;
+    sizes::check_tensors(&model).map_err(|reason| refused(card, reason))?;
     let output_lengths = check_outputs(card, &model)?;
     let (model, report) = int8::rewrite(model).map_err(failed)?;
-    let (plan, bytes) = planned(model).map_err(failed)?;
+    let (plan, bytes) = planned(model).map_err(|reason| refused(card, reason))?;
     Ok(Loaded { plan, weight_bytes: bytes + report.weight_bytes, arena_bytes: report.arena_bytes, output_lengths })
 }
 
 /// The plan of a rewritten model, and the bytes of its weights in float.
-pub(super) fn planned(mut model: TypedModel) -> TractResult<(Arc<TypedRunnableModel>, usize)> {
-    model.declutter()?;
+///
+/// # Errors
+/// The reason why it cannot be run, or must not be for its size.
+pub(super) fn planned(mut model: TypedModel) -> std::result::Result<(Arc<TypedRunnableModel>, usize), String> {
+    let failed = |error: TractError| format!("{error:#}");
+    model.declutter().map_err(failed)?;
+    sizes::check_tensors(&model)?;
+    sizes::check_work(&model)?;
     let weight_bytes = weight_bytes(&model);
-    model.optimize()?;
-    Ok((model.into_runnable()?, weight_bytes))
+    model.optimize().map_err(failed)?;
+    Ok((model.into_runnable().map_err(failed)?, weight_bytes))
 }
 
 fn mismatch(card: &Card, what: &str, expected: String, found: String) -> Error {
@@ -105,25 +107,6 @@ fn check_input(card: &Card, input: &Input, model: &InferenceModel) -> Result<()>
         return Ok(());
     }
     Err(mismatch(card, "input", format!("{expected:?} of f32"), fact.format_dt_shape()))
-}
-
-fn check_sizes(card: &Card, model: &TypedModel) -> Result<()> {
-    check_volumes(model).map_err(|reason| refused(card, reason))
-}
-
-/// Refuses tensors that are too large; the error names the node.
-pub(super) fn check_volumes(model: &TypedModel) -> std::result::Result<(), String> {
-    for node in model.nodes() {
-        for output in &node.outputs {
-            let volume = output.fact.shape.as_concrete().map(|dims| {
-                dims.iter().try_fold(1_usize, |volume, dim| volume.checked_mul(*dim)).unwrap_or(usize::MAX)
-            });
-            if volume.is_none_or(|volume| volume > MAX_TENSOR) {
-                return Err(format!("`{}` makes {:?}, which is too large or not fixed", node.name, output.fact.shape));
-            }
-        }
-    }
-    Ok(())
 }
 
 /// The shapes of the outputs against the card; trailing sides of 1 do not count (`[1, 256, 1, 1]` is a vector of 256).
@@ -160,16 +143,13 @@ fn check_weights(card: &Card, model: &ModelProto) -> Result<()> {
     }
 }
 
-/// The first tensor in the graph, or in a graph inside it, that is not finite.
+/// The first tensor in the graph that is not finite.
 fn unsound(graph: &GraphProto) -> Option<String> {
     let named = graph.initializer.iter().find(|tensor| !finite(tensor)).map(|tensor| tensor.name.clone());
     named.or_else(|| {
         graph.node.iter().find_map(|node| {
-            node.attribute.iter().find_map(|attribute| {
-                let tensor = attribute.t.iter().chain(&attribute.tensors).find(|tensor| !finite(tensor));
-                let inner = || attribute.g.iter().chain(&attribute.graphs).find_map(unsound);
-                tensor.map(|_| node.output.first().unwrap_or(&node.name).clone()).or_else(inner)
-            })
+            let mut tensors = node.attribute.iter().flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors));
+            tensors.find(|tensor| !finite(tensor)).map(|_| node.output.first().unwrap_or(&node.name).clone())
         })
     })
 }

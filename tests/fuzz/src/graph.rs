@@ -52,6 +52,42 @@ const OPERATORS: &[&str] = &[
     "Tile",
     "ConstantOfShape",
     "Shape",
+    "Range",
+    "OneHot",
+    "NonZero",
+    "TopK",
+    "CumSum",
+    "Where",
+    "Compress",
+    "Trilu",
+    "EyeLike",
+    "ScatterND",
+    "GatherND",
+    "GridSample",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "ConvTranspose",
+    "ConvInteger",
+    "MatMulInteger",
+    "DynamicQuantizeLinear",
+    "InstanceNormalization",
+    "LRN",
+    "Einsum",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "HannWindow",
+    "MelWeightMatrix",
+    "DFT",
+    "STFT",
+    "RandomUniform",
+    "RandomNormalLike",
+    "Multinomial",
+    "NonMaxSuppression",
+    "QLinearMatMul",
+    "If",
+    "Loop",
+    "Scan",
 ];
 
 const ATTRIBUTES: &[&str] = &[
@@ -79,10 +115,24 @@ const ATTRIBUTES: &[&str] = &[
     "block_size",
     "output_padding",
     "allowzero",
+    "shape",
+    "output_shape",
+    "blocksize",
+    "hidden_size",
+    "direction",
+    "equation",
+    "size",
+    "k",
+    "sample_size",
+    "value",
+    "body",
 ];
 
 const TEXTS: &[&str] =
     &["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "nearest", "linear", "cubic", "asymmetric", "half_pixel", "floor"];
+
+const EQUATIONS: &[&str] =
+    &["nchw->nhwc", "nchw,nchw->n", "ij,jk->ik", "abcd->", "...ij,...jk->...ik", "nchw,ochw->no"];
 
 const SCALES: &[f32] = &[0.01, 0.02, 0.1, 1.0, 0.0, -1.0, f32::NAN, f32::INFINITY, f32::MIN_POSITIVE / 4.0, f32::MAX];
 
@@ -130,7 +180,8 @@ fn attribute(u: &mut Unstructured) -> Result<AttributeProto> {
     let name = (*u.choose(ATTRIBUTES)?).to_owned();
     let mut made = AttributeProto { name, ..AttributeProto::default() };
     let kind = match made.name.as_str() {
-        "kernel_shape" | "pads" | "strides" | "dilations" | "perm" | "axes" | "split" | "output_padding" => {
+        "kernel_shape" | "pads" | "strides" | "dilations" | "perm" | "axes" | "split" | "output_padding" | "shape"
+        | "output_shape" => {
             made.ints = many(u, 4, whole)?;
             // Often a sound one: the way to the code behind.
             if made.name == "perm" && u.ratio(3, 4)? {
@@ -141,6 +192,21 @@ fn attribute(u: &mut Unstructured) -> Result<AttributeProto> {
         "auto_pad" | "mode" | "coordinate_transformation_mode" | "nearest_mode" => {
             made.s = u.choose(TEXTS)?.as_bytes().to_vec();
             AttributeType::String
+        }
+        "direction" | "equation" => {
+            let texts = if made.name == "equation" { EQUATIONS } else { &["forward", "reverse", "bidirectional"] };
+            made.s = u.choose(texts)?.as_bytes().to_vec();
+            AttributeType::String
+        }
+        "value" => {
+            let dims = many(u, 2, side)?;
+            let kind = *u.choose(&[FLOAT, U8, S64])?;
+            made.t = Some(tensor(u, String::new(), kind, dims)?);
+            AttributeType::Tensor
+        }
+        "body" => {
+            made.g = Some(GraphProto::default());
+            AttributeType::Graph
         }
         "alpha" | "beta" => {
             made.f = *u.choose(SCALES)?;
@@ -260,7 +326,9 @@ impl Builder {
         for _ in 0..u.int_in_range(0..=3_u32)? {
             let input = if u.ratio(1, 2)? {
                 let kind = *u.choose(&[FLOAT, U8, S8, S32, S64])?;
-                let dims = many(u, 4, side)?;
+                // A shape, often: a list of a few whole numbers, or one alone.
+                let list = kind == S64 && u.ratio(3, 4)?;
+                let dims = if list { many(u, 1, |u| u.int_in_range(1..=5))? } else { many(u, 4, side)? };
                 self.constant(u, "constant", kind, dims)?
             } else {
                 self.wire(u, &from)?

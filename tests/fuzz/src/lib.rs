@@ -1,19 +1,47 @@
-//! What both targets share: which panic counts, and how much memory one request may ask for.
+//! What all targets share: which panic counts, and how much memory one request may ask for.
 
 pub mod graph;
+pub mod mutate;
+pub mod pictures;
+pub mod records;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::backtrace::Backtrace;
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nformer_edge::model::try_out;
 
-/// Most bytes of one request: four times what the product states of its arena and of any tensor, for
-/// `tract` holds some of them as larger numbers.
-const MAX_REQUEST: usize = 1 << 30;
+/// Most bytes of one request while a model is loaded: the largest tensor, in the widest form that `tract` keeps a number
+/// in while it works on shapes.
+pub const MODEL_REQUEST: usize = 1 << 30;
 
-/// The allocator of the system, but a request beyond [`MAX_REQUEST`] is a finding. libFuzzer's own
+/// Most bytes of one request while a picture is decoded: the largest frame, four times over.
+pub const PICTURE_REQUEST: usize = 256 << 20;
+
+/// Most bytes of one request for anything else, whose inputs are small.
+pub const RECORD_REQUEST: usize = 4 << 20;
+
+static MAX_REQUEST: AtomicUsize = AtomicUsize::new(MODEL_REQUEST);
+
+/// Sets what one request may ask for, and ends the process at any panic but those of `zune-jpeg`, which the product
+/// catches as it does those of `tract`.
+pub fn strict(most: usize) {
+    MAX_REQUEST.store(most, Ordering::Relaxed);
+    // The product sets its own hook at the first picture; this one has to come after it.
+    let empty_picture = b"\xff\xd8\xff\xc0\x00\x0b\x08\x00\x01\x00\x01\x01\x01\x11\x00\xff\xda\x00\x02\xff\xd9";
+    let _ = nformer_edge::camera::jpeg::JpegDecoder::new().decode(empty_picture);
+    panic::set_hook(Box::new(|info| {
+        if info.location().is_some_and(|place| place.file().contains("/zune-jpeg-")) {
+            return;
+        }
+        eprintln!("finding: {info}\n{}", Backtrace::force_capture());
+        std::process::abort();
+    }));
+}
+
+/// The allocator of the system, but a request beyond the stated most is a finding. libFuzzer's own
 /// `-malloc_limit_mb` sees nothing without a sanitizer.
 struct Capped;
 
@@ -21,7 +49,7 @@ struct Capped;
 static ALLOCATOR: Capped = Capped;
 
 fn check(bytes: usize) {
-    if bytes > MAX_REQUEST {
+    if bytes > MAX_REQUEST.load(Ordering::Relaxed) {
         eprintln!("finding: one request of {bytes} bytes");
         std::process::abort();
     }

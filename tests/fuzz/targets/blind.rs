@@ -1,12 +1,15 @@
-//! Both targets without libFuzzer: random inputs, no coverage. `blind onnx|graph SECONDS SEED LAST SEEDS...`
+//! All targets without libFuzzer: random inputs, no coverage.
+//! `blind onnx|graph|clip|jpeg|wire|settings|state SECONDS SEED LAST SEEDS...`
+//! With 0 seconds each of the SEEDS is tried once as it is.
 //! LAST is the file that holds the input at work, so that it is there when the process ends.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use nformer_edge_fuzz::{graph, try_file};
+use arbitrary::Unstructured;
+use nformer_edge_fuzz::{PICTURE_REQUEST, RECORD_REQUEST, graph, mutate, pictures, records, strict, try_file};
 
 /// As libFuzzer's `-timeout=10`.
 const LONGEST: u64 = 10;
@@ -47,55 +50,67 @@ fn watch() {
     }
 }
 
-/// A seed with some bytes changed, left out, or taken from another one.
-fn mutated(random: &mut Random, seeds: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = seeds[random.below(seeds.len())].clone();
-    for _ in 0..=random.below(6) {
-        let at = random.below(file.len());
-        match random.below(5) {
-            0 => file.truncate(at),
-            1 => drop(file.drain(at..(at + 1 + random.below(8)).min(file.len()))),
-            2 => {
-                let other = &seeds[random.below(seeds.len())];
-                let from = random.below(other.len());
-                let part = other[from..(from + 1 + random.below(64)).min(other.len())].to_vec();
-                drop(file.splice(at..at, part));
-            }
-            _ => {
-                if let Some(byte) = file.get_mut(at) {
-                    *byte = [0, 1, 2, 127, 128, 255, random.next() as u8][random.below(7)];
-                }
-            }
+/// A fresh input of a target; none if it has no seeds and needs them.
+fn input(target: &str, bytes: &[u8], seeds: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let u = &mut Unstructured::new(bytes);
+    let made = match target {
+        "graph" => return graph::file(bytes),
+        "clip" => pictures::clip(u, seeds),
+        "jpeg" => pictures::still(u, seeds),
+        "wire" => records::wire(u),
+        "settings" => records::settings(u),
+        "state" => records::saved(u),
+        _ => {
+            let (seed, other) = (u.choose(seeds).ok()?.clone(), u.choose(seeds).ok()?);
+            mutate::bytes(u, seed, other, 6)
         }
+    };
+    made.ok()
+}
+
+/// Does with the input, which lies at `path` too, what the product would; whether it was good for something.
+fn work(target: &str, file: &[u8], path: &Path) -> bool {
+    match target {
+        "clip" => pictures::try_clip(path),
+        "jpeg" => pictures::try_still(file),
+        "wire" => records::try_wire(file),
+        "settings" => records::try_settings(path),
+        "state" => records::try_saved(file),
+        _ => try_file(file),
     }
-    file
 }
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [target, seconds, seed, last, seeds @ ..] = arguments.as_slice() else {
-        eprintln!("usage: blind onnx|graph SECONDS SEED LAST SEEDS...");
+        eprintln!("usage: blind onnx|graph|clip|jpeg|wire|settings|state SECONDS SEED LAST SEEDS...");
         process::exit(2);
     };
     let seconds = seconds.parse().expect("seconds");
     let mut random = Random(seed.parse::<u64>().expect("a seed").wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let seeds: Vec<_> = seeds.iter().map(|path| fs::read(path).expect("a seed file")).collect();
-    let last = PathBuf::from(last);
+    match target.as_str() {
+        "clip" | "jpeg" => strict(PICTURE_REQUEST),
+        "wire" | "settings" | "state" => strict(RECORD_REQUEST),
+        _ => {}
+    }
+    let last = Path::new(last);
     thread::spawn(watch);
     let (start, mut ran) = (Instant::now(), 0_u64);
-    while start.elapsed() < Duration::from_secs(seconds) {
-        let file = if target == "graph" {
-            let count = 64 + random.below(4000);
-            graph::file(&random.bytes(count)).unwrap_or_default()
-        } else {
-            mutated(&mut random, &seeds)
-        };
-        fs::write(&last, &file).expect("the input at work");
-        ran += u64::from(try_file(&file));
+    let mut one = |file: &[u8]| {
+        fs::write(last, file).expect("the input at work");
+        ran += u64::from(work(target, file, last));
         let done = DONE.fetch_add(1, Ordering::Relaxed) + 1;
-        if done % 100 == 0 {
-            eprintln!("{target} seed {seed}: {done} executions, {ran} ran");
+        if done % 10_000 == 0 {
+            eprintln!("{target} seed {seed}: {done} executions, {ran} ran, {} s", start.elapsed().as_secs());
         }
+    };
+    if seconds == 0 {
+        seeds.iter().for_each(|file| one(file));
+    }
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let count = 64 + random.below(4000);
+        one(&input(target, &random.bytes(count), &seeds).unwrap_or_default());
     }
     println!("{target} seed {seed}: {} executions, {ran} ran to the end", DONE.load(Ordering::Relaxed));
 }

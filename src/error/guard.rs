@@ -1,8 +1,8 @@
-//! Keeps a panic inside `tract` from ending the program.
+//! Keeps a panic inside a library that reads input from outside from ending the program.
 //!
 //! `tract` indexes and unwraps in places where a malformed graph reaches (an output that no node
-//! makes, a convolution without a kernel shape, ...). A model file is input from outside, so it must
-//! give an error; until `tract` returns one everywhere, its panics are caught here.
+//! makes, a convolution without a kernel shape, ...), and so does `zune-jpeg` with some damaged pictures. Both must give
+//! an error; until these libraries return one everywhere, their panics are caught here.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe};
@@ -19,7 +19,7 @@ static HOOK: Once = Once::new();
 /// The message stays off standard error: the hook in force before is wrapped, once in the life of the
 /// process, by one that is silent on a thread that is in here and hands on everything else. What `work`
 /// changed half-way must not be used again after an error.
-pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     HOOK.call_once(|| {
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
@@ -34,7 +34,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     outcome.map_err(|payload| {
         let text = payload.downcast_ref::<&str>().map(ToString::to_string);
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
-        format!("it breaks the loader ({text})")
+        format!("it breaks its reader ({text})")
     })
 }
 
