@@ -1,6 +1,6 @@
 """Writes `card.toml`, the contract the Rust side reads, from the ONNX file and the measured figures.
 
-    python card.py --model mobilenetv2_reid_int8.onnx --metric "Market-1501 own split, test: mAP .. Rank-1 ..; command: .."
+python card.py --model mobilenetv2_reid_int8.onnx --metric "Market-1501 own split, test: mAP .. Rank-1 ..; command: .."
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ class ReidNet(nn.Module):
         """
         taken = {name: value for name, value in weights.items() if name in self.state_dict()}
         old = taken.pop("project.weight").unflatten(1, (-1, stripes))
-        self.load_state_dict(taken, strict=False)
+        missing, _ = self.load_state_dict(taken, strict=False)
+        if missing != ["project.weight"]:
+            raise ValueError(f"a checkpoint of another network: it lacks {missing[:3]}")
         if old.shape[1] * self.stripes == self.project.in_features:
             self.project.weight.data.copy_((old @ band_overlap(stripes, self.stripes)).flatten(1))
 

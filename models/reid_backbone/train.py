@@ -62,7 +62,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=0, help="which fold to leave out, from 0")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.labels <= 0 and args.teacher is None:
+        parser.error("--labels 0 needs a --teacher: there is nothing to learn from")
+    if args.labels > 0 and args.joined > 0:
+        parser.error("--joined needs --labels 0: a joined picture shows none of the identities")
+    return args
 
 
 def random_view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -259,9 +264,7 @@ def validate(model: ReidNet, maps: torch.Tensor, first_block: int, lists: tuple[
     return retrieval_scores(rows[: len(query)], rows[len(query) :], query, gallery)
 
 
-def run_epoch(
-    trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, rng: np.random.Generator
-) -> float:
+def run_epoch(trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, rng: np.random.Generator) -> float:
     """One pass over about as many rows as there are crops; returns the mean loss."""
     model = trainer.model
     model.features[trainer.first_block :].train()
