@@ -89,11 +89,33 @@ fn check_people(card: &Card) {
 }
 
 #[test]
-fn our_backbone_tells_people_apart() {
-    let Some(card) = there(manifest().join("models/reid_backbone/card.toml")) else { return };
-    let card = Card::read(&card).unwrap();
-    if there(card.file_path().to_owned()).is_some() {
-        check_people(&card);
+fn our_backbones_tell_people_apart() {
+    for name in ["reid_backbone", "reid_backbone_tiny"] {
+        let Some(card) = there(manifest().join(format!("models/{name}/card.toml"))) else { continue };
+        let card = Card::read(&card).unwrap();
+        if there(card.file_path().to_owned()).is_some() {
+            check_people(&card);
+        }
+    }
+}
+
+/// The tiny backbone learned to give the other one's embeddings, so one fusion file and one gallery serve both.
+#[test]
+fn our_backbones_share_one_space() {
+    const PEOPLE: usize = 10;
+    let cards = ["reid_backbone", "reid_backbone_tiny"].map(|name| {
+        let card = Card::read(&there(manifest().join(format!("models/{name}/card.toml")))?).unwrap();
+        there(card.file_path().to_owned()).map(|_| card)
+    });
+    let ([Some(large), Some(tiny)], Some(pairs)) = (cards, pairs(PEOPLE)) else { return };
+    let (mut large, mut tiny) = (Backbone::load(&large).unwrap(), Backbone::load(&tiny).unwrap());
+    for [first, second] in &pairs {
+        for path in [first, second] {
+            let (a, b) = (embed_crop(&mut large, path), embed_crop(&mut tiny, path));
+            let cosine: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
+            // Two networks of spaces of their own give about 0; 256 random directions, 0.06.
+            assert!(cosine > 0.5, "{}: {cosine}", path.display());
+        }
     }
 }
 

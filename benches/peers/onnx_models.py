@@ -28,6 +28,7 @@ ROOT = HERE.parent.parent
 SHARED = Path(os.environ.get("NFORMER_EDGE_SHARED", ROOT.parent / "shared"))
 SHIPPED = {
     "shipped_backbone": ROOT / "models/reid_backbone/mobilenetv2_reid_int8.onnx",
+    "shipped_tiny_backbone": ROOT / "models/reid_backbone_tiny/mobilenetv2_reid_tiny_int8.onnx",
     "shipped_detector": ROOT / "models/person_detector/nanodet_g_416x320_int8.onnx",
 }
 YOLOX = SHARED / "models/yolox_nano.onnx"

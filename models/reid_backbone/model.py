@@ -18,6 +18,7 @@ STAGES = (
     (6, 320, 1, 1),
 )
 LAST_DOWNSAMPLING_BLOCK = 14
+BLOCKS = sum(repeats for _, _, repeats, _ in STAGES)
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
@@ -44,8 +45,8 @@ class InvertedResidual(nn.Module):
         return x + self.conv(x) if self.residual else self.conv(x)
 
 
-def mobilenet_v2_features(last_stride: int) -> nn.Sequential:
-    """`features.0` to `features.17`, named as in the published checkpoint.
+def mobilenet_v2_features(last_stride: int, blocks: int) -> tuple[nn.Sequential, int]:
+    """`features.0` to `features.BLOCKS` at most, named as in the published checkpoint, and the channels of the last.
 
     `features.18`, the 1x1 convolution to 1280 channels, is left out: it serves the ImageNet
     classifier and costs a sixth of the multiply-adds at `last_stride` 1.
@@ -59,7 +60,18 @@ def mobilenet_v2_features(last_stride: int) -> nn.Sequential:
                 stride = last_stride
             features.append(InvertedResidual(channels, outputs, stride, expansion))
             channels = outputs
-    return nn.Sequential(*features)
+            if len(features) > blocks:
+                return nn.Sequential(*features), channels
+    return nn.Sequential(*features), channels
+
+
+def band_overlap(old: int, new: int) -> torch.Tensor:
+    """`[old, new]`: the share of each of `old` equal bands that lies in each of `new` ones; rows sum to 1."""
+    # In units in which both kinds of bands end at whole numbers.
+    old_edges, new_edges = torch.arange(old + 1) * new, torch.arange(new + 1) * old
+    low = torch.maximum(old_edges[:-1, None], new_edges[None, :-1])
+    high = torch.minimum(old_edges[1:, None], new_edges[None, 1:])
+    return (high - low).clamp(min=0) / new
 
 
 class ReidNet(nn.Module):
@@ -70,7 +82,7 @@ class ReidNet(nn.Module):
     al., 2019: triplet loss before it, identity loss and retrieval after it).
     """
 
-    def __init__(self, height: int, width: int, last_stride: int = 1, stripes: int = 3) -> None:
+    def __init__(self, height: int, width: int, last_stride: int = 1, stripes: int = 3, blocks: int = BLOCKS) -> None:
         super().__init__()
         total_stride = 16 * last_stride
         map_height, map_width = height // total_stride, width // total_stride
@@ -79,16 +91,17 @@ class ReidNet(nn.Module):
         self.size = (height, width)
         self.last_stride = last_stride
         self.stripes = stripes
-        self.features = mobilenet_v2_features(last_stride)
+        self.features, channels = mobilenet_v2_features(last_stride, blocks)
         self.pool = nn.AvgPool2d((map_height // stripes, map_width))
-        self.project = nn.Linear(320 * stripes, EMBEDDING_WIDTH, bias=False)
+        self.project = nn.Linear(channels * stripes, EMBEDDING_WIDTH, bias=False)
         self.neck = nn.BatchNorm1d(EMBEDDING_WIDTH)
         nn.init.kaiming_normal_(self.project.weight, mode="fan_out")
 
     def config(self) -> dict[str, int]:
         """The constructor's arguments, to be stored beside the weights."""
         height, width = self.size
-        return {"height": height, "width": width, "last_stride": self.last_stride, "stripes": self.stripes}
+        blocks = len(self.features) - 1
+        return {"height": height, "width": width, "last_stride": self.last_stride, "stripes": self.stripes, "blocks": blocks}
 
     def load_imagenet(self, weights: dict[str, torch.Tensor]) -> None:
         """Takes `features.0` to `features.17` from an ImageNet state dict; the rest must be absent from it."""
@@ -97,6 +110,19 @@ class ReidNet(nn.Module):
         foreign = [name for name in missing if name.startswith("features.")]
         if foreign or unexpected:
             raise ValueError(f"not a MobileNetV2 checkpoint: missing {foreign[:3]}, unexpected {unexpected[:3]}")
+
+    def load_other(self, weights: dict[str, torch.Tensor], stripes: int) -> None:
+        """Takes over a network of another input size, stride, number of blocks, or number of stripes.
+
+        The linear layer's weights go to the bands that lie where theirs lay; it stays new if the last block is another one.
+        """
+        taken = {name: value for name, value in weights.items() if name in self.state_dict()}
+        old = taken.pop("project.weight").unflatten(1, (-1, stripes))
+        missing, _ = self.load_state_dict(taken, strict=False)
+        if missing != ["project.weight"]:
+            raise ValueError(f"a checkpoint of another network: it lacks {missing[:3]}")
+        if old.shape[1] * self.stripes == self.project.in_features:
+            self.project.weight.data.copy_((old @ band_overlap(stripes, self.stripes)).flatten(1))
 
     def tail(self, maps: torch.Tensor, first_block: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Maps that leave block `first_block - 1` -> (before the neck `[B, 256]`, after it `[B, 256]`)."""

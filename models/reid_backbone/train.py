@@ -6,6 +6,8 @@ late block first and again with an earlier one from the first run's best checkpo
 
     python train.py --shared ../shared --first-block 14 --epochs 12 --out out/b14
     python train.py --shared ../shared --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
+
+A smaller network can start from a larger one and learn to give its embeddings (`--teacher`), so that both live in one space.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -26,12 +29,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from backbone import Backbone
 from data import Crop, Market, load_crops, normalise, retrieval_scores
 from export import fold_block
-from model import EMBEDDING_WIDTH, ReidNet
+from model import BLOCKS, EMBEDDING_WIDTH, ReidNet
 
 IDENTITIES_PER_BATCH = 16
 CROPS_PER_IDENTITY = 4
+Compute = Callable[[np.ndarray], torch.Tensor]
+SHAPE = {"height": 192, "width": 96, "last_stride": 1, "stripes": 3, "blocks": BLOCKS}
 
 
 def arguments() -> argparse.Namespace:
@@ -41,12 +47,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="checkpoint of an earlier run to start from")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
     parser.add_argument("--out", type=Path, default=Path("out"))
-    parser.add_argument("--height", type=int, default=192)
-    parser.add_argument("--width", type=int, default=96)
-    parser.add_argument("--last-stride", type=int, default=1)
-    parser.add_argument("--stripes", type=int, default=3)
+    for name, value in SHAPE.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"as in --init where there is one, else {value}")
     parser.add_argument("--first-block", type=int, default=14, help="first trained block; earlier ones are cached")
     parser.add_argument("--views", type=int, default=2, help="cached views a crop: plain, flipped, then random ones")
+    parser.add_argument("--teacher", type=Path, help="ONNX file whose embeddings are to be given")
+    parser.add_argument("--labels", type=float, default=1.0, help="weight of identity and triplet loss; 0 learns from the teacher alone")
+    parser.add_argument("--joined", type=float, default=0.0, help="share of pictures in random views that get the legs of another one")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of head and neck")
     parser.add_argument("--trunk-rate", type=float, default=0.3, help="the trunk's rate relative to --rate")
@@ -55,7 +62,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=0, help="which fold to leave out, from 0")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.labels <= 0 and args.teacher is None:
+        parser.error("--labels 0 needs a --teacher: there is nothing to learn from")
+    if args.labels > 0 and args.joined > 0:
+        parser.error("--joined needs --labels 0: a joined picture shows none of the identities")
+    return args
 
 
 def random_view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -77,13 +89,27 @@ def random_view(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return view[:, ::-1] if rng.random() < 0.5 else view
 
 
-def views_of(pictures: np.ndarray, index: int, seed: int) -> np.ndarray:
-    """View `index` of every picture `[n, H, W, 3]`: 0 plain, 1 flipped, 2.. random."""
+def joined_pictures(pictures: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+    """Gives a share of the pictures `[n, H, W, 3]` the lower part of another: people whom nobody has seen."""
+    height = pictures.shape[1]
+    joined = pictures.copy()
+    others = rng.permutation(len(pictures))
+    cuts = rng.uniform(0.35, 0.65, len(pictures))
+    for row in np.flatnonzero(rng.random(len(pictures)) < share):
+        cut = round(cuts[row] * height)
+        joined[row, cut:] = pictures[others[row], cut:]
+    return joined
+
+
+def views_of(pictures: np.ndarray, index: int, args: argparse.Namespace) -> np.ndarray:
+    """View `index` of every picture `[n, H, W, 3]`: 0 plain, 1 flipped, 2.. random; alike at every size."""
     if index == 0:
         return pictures
     if index == 1:
         return pictures[:, :, ::-1]
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([args.seed, index])
+    if args.joined > 0:
+        pictures = joined_pictures(pictures, args.joined, rng)
     return np.stack([random_view(picture, rng) for picture in pictures])
 
 
@@ -115,15 +141,25 @@ class FrozenBlocks:
         return torch.cat(parts)
 
 
-def cached_views(frozen: FrozenBlocks, pictures: np.ndarray, args: argparse.Namespace) -> torch.Tensor:
-    """Maps of every view of the training pictures, `[views, n, C, h, w]`; kept on disk below OUT for `--resume`."""
+def cached_views(name: str, compute: Compute, crops: list[Crop], size: tuple[int, int], args: argparse.Namespace) -> torch.Tensor:
+    """What `compute` makes of every view of the crops, `[views, n, ...]`; kept on disk below OUT for `--resume`."""
     fold = f"-without-{args.held_out}-of-{args.folds}" if args.folds > 1 else ""
-    path = args.out / f"maps-{args.first_block}-{args.views}{fold}.pt"
+    path = args.out / f"{name}-{args.views}{fold}.pt"
     if args.resume and path.exists():
         return torch.load(path, weights_only=True)
-    maps = torch.stack([frozen.maps(views_of(pictures, view, args.seed)) for view in range(args.views)])
-    torch.save(maps, path)
-    return maps
+    pictures = load_crops(crops, *size)
+    rows = torch.stack([compute(views_of(pictures, view, args)) for view in range(args.views)])
+    torch.save(rows, path)
+    return rows
+
+
+def teacher_views(crops: list[Crop], args: argparse.Namespace) -> torch.Tensor | None:
+    """The teacher's embeddings of the same views at its own input size, `[views, n, D]`."""
+    if args.teacher is None:
+        return None
+    teacher = Backbone(args.teacher, args.threads)
+    height, width = teacher.input.shape[2:]
+    return cached_views("teacher", lambda pictures: torch.from_numpy(teacher.embed_pictures(pictures)), crops, (height, width), args)
 
 
 def epoch_batches(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
@@ -166,6 +202,7 @@ class Trainer:
     def __init__(self, model: ReidNet, identities: int, steps: int, args: argparse.Namespace) -> None:
         self.model = model
         self.first_block = args.first_block
+        self.label_weight = args.labels
         self.classifier = nn.Linear(EMBEDDING_WIDTH, identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         trained = model.features[args.first_block :].parameters()
@@ -182,12 +219,17 @@ class Trainer:
         self.epoch = 0
         self.best = 0.0
 
-    def step(self, maps: torch.Tensor, labels: torch.Tensor) -> float:
-        """One update on maps `[B, C, h, w]`; returns the loss."""
+    def step(self, maps: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> float:
+        """One update on maps `[B, C, h, w]`, with the teacher's embeddings `[B, D]` if there is one; returns the loss."""
         with torch.autocast("cpu", torch.bfloat16):
             before, after = self.model.tail(maps, self.first_block)
             logits = self.classifier(after)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=0.1) + batch_hard_triplet(before.float(), labels)
+        loss = torch.zeros(())
+        if self.label_weight > 0:
+            identity = F.cross_entropy(logits.float(), labels, label_smoothing=0.1)
+            loss = self.label_weight * (identity + batch_hard_triplet(before.float(), labels))
+        if taught is not None:
+            loss = loss + (1 - F.cosine_similarity(after.float(), taught)).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -222,7 +264,7 @@ def validate(model: ReidNet, maps: torch.Tensor, first_block: int, lists: tuple[
     return retrieval_scores(rows[: len(query)], rows[len(query) :], query, gallery)
 
 
-def run_epoch(trainer: Trainer, maps: torch.Tensor, labels: np.ndarray, rng: np.random.Generator) -> float:
+def run_epoch(trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, rng: np.random.Generator) -> float:
     """One pass over about as many rows as there are crops; returns the mean loss."""
     model = trainer.model
     model.features[trainer.first_block :].train()
@@ -230,22 +272,24 @@ def run_epoch(trainer: Trainer, maps: torch.Tensor, labels: np.ndarray, rng: np.
     losses = []
     for rows in epoch_batches(labels, rng):
         views = rng.integers(0, len(maps), len(rows))
-        batch = maps[torch.from_numpy(views), torch.from_numpy(rows)].float()
-        batch = erase(batch, rng).contiguous(memory_format=torch.channels_last)
-        losses.append(trainer.step(batch, torch.from_numpy(labels[rows])))
+        chosen = torch.from_numpy(views), torch.from_numpy(rows)
+        batch = erase(maps[chosen].float(), rng).contiguous(memory_format=torch.channels_last)
+        targets = None if taught is None else taught[chosen].float()
+        losses.append(trainer.step(batch, torch.from_numpy(labels[rows]), targets))
     return float(np.mean(losses))
 
 
 def initial_model(args: argparse.Namespace) -> ReidNet:
     """A network from `--init`, or with ImageNet weights from `--imagenet`."""
+    asked = {name: getattr(args, name) for name in SHAPE if getattr(args, name) is not None}
     if args.init:
         checkpoint = torch.load(args.init, weights_only=True)
-        model = ReidNet(**checkpoint["config"])
-        model.load_state_dict(checkpoint["weights"])
+        model = ReidNet(**(checkpoint["config"] | asked))
+        model.load_other(checkpoint["weights"], checkpoint["config"]["stripes"])
     else:
         if args.imagenet is None:
             raise SystemExit("--imagenet or --init is needed; README.md says where the weights come from")
-        model = ReidNet(args.height, args.width, args.last_stride, args.stripes)
+        model = ReidNet(**(SHAPE | asked))
         model.load_imagenet(torch.load(args.imagenet, map_location="cpu", weights_only=True))
     return model.to(memory_format=torch.channels_last)
 
@@ -273,7 +317,8 @@ def main() -> None:
     labels = np.array([identities.index(crop.identity) for crop in crops])
     started = time.time()
     frozen = FrozenBlocks(model, args.first_block, args.threads)
-    maps = cached_views(frozen, load_crops(crops, *model.size), args)
+    maps = cached_views(f"maps-{args.first_block}", frozen.maps, crops, model.size, args)
+    taught = teacher_views(crops, args)
     lists = market.retrieval("val")
     val_maps = frozen.maps(load_crops([*lists[0], *lists[1]], *model.size))
     print(f"cached {tuple(maps.shape)} in {time.time() - started:.0f} s", flush=True)
@@ -285,7 +330,7 @@ def main() -> None:
     while trainer.epoch < args.epochs:
         started = time.time()
         # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
-        loss = run_epoch(trainer, maps, labels, np.random.default_rng([args.seed, trainer.epoch]))
+        loss = run_epoch(trainer, maps, taught, labels, np.random.default_rng([args.seed, trainer.epoch]))
         mean_ap, rank_1 = validate(trainer.average, val_maps, args.first_block, lists)
         trainer.epoch += 1
         print(f"epoch {trainer.epoch:2} loss {loss:.3f} val mAP {mean_ap:.1f} R1 {rank_1:.1f} {time.time() - started:.0f} s", flush=True)
