@@ -48,14 +48,16 @@ build() {
     (
         environment=$(targets/cross.sh "${triple%%-*}") && eval "$environment"
         wrap_zig $tools $tools
-        export PATH=$CACHE/zig/linkers:$PATH CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
+        export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
         # There is no compiled standard library for this one (targets/cross.sh).
         extra=()
         if [ "${triple%%-*}" = armv7 ]; then
             export RUSTC_BOOTSTRAP=1
             extra=("-Zbuild-std=std,panic_unwind")
         fi
-        cargo --config "targets/$board/cargo.toml" build --profile shipping --locked "${extra[@]}"
+        # By its path: the compiler of targets/cross.sh looks for programs in its own places first.
+        cargo --config "targets/$board/cargo.toml" --config "target.$triple.linker='$CACHE/zig/linkers/$tools-gcc'" \
+            build --profile shipping --locked "${extra[@]}"
         # cargo-deb copies what stands here; the run half differs from board to board.
         mkdir -p target/packages/parts
         cp "targets/$board/nformer-edge.toml" target/packages/parts/nformer-edge.toml
