@@ -19,6 +19,7 @@ mod progress;
 mod run;
 mod signals;
 mod state;
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -18,6 +18,8 @@ fn root() -> &'static Path {
 fn boards() -> Vec<(String, PathBuf)> {
     let entries = fs::read_dir(root().join("targets")).expect("targets/");
     let folders = entries.map(|entry| entry.expect("an entry").path()).filter(|path| path.is_dir());
+    // `debian` holds the parts of the package that are the same on every board.
+    let folders = folders.filter(|path| !path.ends_with("debian"));
     folders.map(|path| (path.file_name().expect("a name").to_string_lossy().into_owned(), path)).collect()
 }
 

@@ -22,6 +22,7 @@ use super::keys::KeyArgs;
 use super::progress::Progress;
 use super::signals::Stop;
 use super::state;
+use super::supervisor::Supervisor;
 
 /// Arguments of `run`.
 #[derive(Args)]
@@ -61,13 +62,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         progress: Progress::new(),
         wall_clock: live && vitals::clock_synchronised(),
         stop: stop.clone(),
+        supervisor: Supervisor::find(),
         started: Instant::now(),
         last_health: Instant::now(),
         frames_at_health: 0,
         stream_time: Duration::ZERO,
         identities: 0,
     };
+    watch.supervisor.ready();
     let outcome = job::run(source.as_mut(), &mut pipeline, &stop, &mut watch);
+    watch.supervisor.stopping();
     let summary = watch.finish(&pipeline, source.health());
     outcome.and(summary)?;
     Ok(ExitCode::SUCCESS)
@@ -81,6 +85,7 @@ struct Watch {
     progress: Progress,
     wall_clock: bool,
     stop: Stop,
+    supervisor: Supervisor,
     started: Instant,
     last_health: Instant,
     frames_at_health: u64,
@@ -107,6 +112,7 @@ impl Observer for Watch {
     }
 
     fn between(&mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
+        self.supervisor.alive();
         self.identities = pipeline.identities();
         if let Some(keeper) = &mut self.keeper {
             state::save_if_due(keeper, pipeline);
