@@ -106,7 +106,7 @@ mod tests {
     fn signs_of_life_keep_to_their_rate() {
         let (ours, theirs) = UnixDatagram::pair().unwrap_or_else(|error| panic!("{error}"));
         theirs.set_nonblocking(true).unwrap_or_else(|error| panic!("{error}"));
-        let mut supervisor = Supervisor { socket: Some(ours), every: Some(Duration::from_secs(3600)), told: None };
+        let mut supervisor = Supervisor { socket: Some(ours), every: Some(Duration::from_hours(1)), told: None };
         for _ in 0..1000 {
             supervisor.alive();
         }
