@@ -16,7 +16,9 @@ mod memory;
 mod models;
 mod processor;
 mod progress;
+mod reload;
 mod run;
+mod sandbox;
 mod signals;
 mod state;
 

@@ -13,6 +13,7 @@ use nformer_edge::settings::Settings;
 use nformer_edge::state::Key;
 
 use super::keys::KeyArgs;
+use super::sandbox;
 
 /// Arguments of `doctor`.
 #[derive(Args)]
@@ -41,6 +42,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         ("serial port", serial(&settings)),
         ("models", models(&settings)),
         ("state", vec![state(&settings)]),
+        ("sandbox", vec![sandbox()]),
         ("processor", vec![processor()]),
         ("temperature", vec![temperature()]),
         ("memory", vec![memory()]),
@@ -139,6 +141,11 @@ fn state(settings: &Settings) -> Finding {
 }
 
 /// What the processor offers to the kernels. The names are those of the Rust target features.
+fn sandbox() -> Finding {
+    let (text, all) = sandbox::available();
+    if all { Good(text) } else { Note(format!("{text}; --sandbox goes without what is missing")) }
+}
+
 fn processor() -> Finding {
     let mut found: Vec<&str> = Vec::new();
     #[cfg(target_arch = "x86_64")]

@@ -1,27 +1,29 @@
 //! Greedy non-maximum suppression.
 
-use super::candidates::Candidate;
-use super::{Detection, Detections};
+use super::candidates::{Candidate, MAX_CANDIDATES};
+use super::{BBox, Detection, Detections};
 
 /// Keeps each candidate that overlaps none of the better ones already kept by more than `limit`
-/// (intersection over union), until `found` is full. `sorted` is best first.
-pub(super) fn suppress(sorted: &[Candidate], limit: f32, found: &mut Detections) {
+/// (intersection over union), until `found` is full. `sorted` is best first. Says how many more there were.
+pub(super) fn suppress(sorted: &[Candidate], limit: f32, found: &mut Detections) -> u64 {
     found.clear();
+    let mut left_out = heapless::Vec::<&Candidate, MAX_CANDIDATES>::new();
     for candidate in sorted {
-        if found.is_full() {
-            return;
+        let apart = |bbox: &BBox| bbox.iou(&candidate.bbox) <= limit;
+        if !found.iter().all(|kept| apart(&kept.bbox)) || !left_out.iter().all(|other| apart(&other.bbox)) {
+            continue;
         }
-        if found.iter().all(|kept| kept.bbox.iou(&candidate.bbox) <= limit) {
-            let kept = found.push(Detection { bbox: candidate.bbox, score: candidate.score });
-            debug_assert!(kept.is_ok(), "there was room for one more");
+        if found.push(Detection { bbox: candidate.bbox, score: candidate.score }).is_err() {
+            // Cannot fail: there are no more candidates than places.
+            let _ = left_out.push(candidate);
         }
     }
+    left_out.len() as u64
 }
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "scores are handed through, not computed")]
 mod tests {
-    use super::super::BBox;
     use super::*;
     use crate::size::MAX_PEOPLE;
 

@@ -65,6 +65,7 @@ struct Script {
     queued: BTreeSet<u32>,
     contents: Vec<Vec<u8>>,
     now: Duration,
+    silence: Duration,
     mode: Option<Mode>,
     opened: Vec<Duration>,
 }
@@ -105,7 +106,7 @@ impl CaptureDevice for Script {
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
-        assert!(self.open && timeout <= TIMEOUT);
+        assert!(self.open && timeout <= LONGEST_WAIT, "waits longer than a stop should");
         if !self.ready.is_empty() {
             return Ok(true);
         }
@@ -119,8 +120,15 @@ impl CaptureDevice for Script {
                 self.now += Duration::from_millis(1).min(timeout);
                 Err(io::Error::from_raw_os_error(errno))
             }
-            Some(Event::Timeout) | None => {
+            event @ (Some(Event::Timeout) | None) => {
                 self.now += timeout;
+                self.silence += timeout;
+                // One event is one timeout, however many waits it is cut into.
+                if event.is_some() && self.silence < TIMEOUT {
+                    self.events.push_front(Event::Timeout);
+                } else {
+                    self.silence = Duration::ZERO;
+                }
                 Ok(false)
             }
         }
@@ -159,7 +167,7 @@ impl CaptureDevice for Script {
     }
 
     fn sleep(&mut self, time: Duration) {
-        assert!(time <= TIMEOUT, "slept longer than one timeout");
+        assert!(time <= LONGEST_WAIT, "slept longer than a stop should wait");
         self.now += time;
     }
 
@@ -172,7 +180,7 @@ fn stream(script: Script) -> Stream<Script> {
     Stream::start(script, TIMEOUT).unwrap()
 }
 
-/// What a call gave, in short: a frame's sequence and first byte, or why not.
+/// What a call gave (or the next one that did not just wait), in short: a frame's sequence and first byte, or why not.
 #[derive(Debug, PartialEq)]
 enum Got {
     Frame(u64, u8),
@@ -181,6 +189,15 @@ enum Got {
 }
 
 fn next(stream: &mut Stream<Script>) -> Got {
+    loop {
+        let got = once(stream);
+        if got != Got::Idle(Idle::Waiting) {
+            return got;
+        }
+    }
+}
+
+fn once(stream: &mut Stream<Script>) -> Got {
     match stream.next_frame() {
         Ok(Next::Frame(frame)) => Got::Frame(frame.sequence(), frame.pixels()[0]),
         Ok(Next::Idle(idle)) => Got::Idle(idle),
@@ -228,6 +245,35 @@ fn a_timeout_does_not_wedge_the_stream() {
     assert_eq!(next(&mut stream), Got::Idle(Idle::Timeout));
     assert_eq!(next(&mut stream), Got::Frame(0, 0));
     assert_eq!((stream.health().timeouts, stream.health().reconnects), (2, 0));
+}
+
+#[test]
+fn a_silent_camera_gives_the_word_back_five_times_a_second_and_a_signal_at_once() {
+    let script = Script::new([Event::Timeout, Event::Fails(libc::EINTR), Event::Ready(vec![shot(0)])]);
+    let mut stream = stream(script);
+    let mut calls = Vec::new();
+    for _ in 0..7 {
+        let before = stream.device.now;
+        let got = once(&mut stream);
+        calls.push((got, (stream.device.now - before).as_millis()));
+    }
+    let waiting = || (Got::Idle(Idle::Waiting), 200);
+    assert_eq!(calls[..4], [waiting(), waiting(), waiting(), waiting()]);
+    assert_eq!(calls[4], (Got::Idle(Idle::Timeout), 200));
+    assert_eq!(calls[5], (Got::Idle(Idle::Waiting), 1));
+    assert_eq!(calls[6], (Got::Frame(0, 0), 33));
+}
+
+#[test]
+fn a_picture_that_stands_still_may_open_the_camera_again() {
+    let mut stream = stream(Script::new([Event::Ready(vec![shot(0)]), Event::Ready(vec![shot(1)])]));
+    assert_eq!(next(&mut stream), Got::Frame(0, 0));
+    stream.renew();
+    assert!(!stream.device.open);
+    stream.renew();
+    assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
+    assert_eq!(next(&mut stream), Got::Frame(1, 1));
+    assert_eq!(stream.health().reconnects, 1);
 }
 
 #[test]
@@ -338,14 +384,14 @@ fn an_unplugged_camera_comes_back_after_back_off() {
 }
 
 #[test]
-fn waiting_for_a_lost_camera_never_blocks_longer_than_one_timeout() {
+fn waiting_for_a_lost_camera_never_keeps_a_stop_waiting() {
     let mut script = Script::new([Event::Fails(libc::EIO)]);
     script.starts = std::iter::once(Ok(())).chain(vec![Err(libc::ENOENT); 50]).collect();
     let mut stream = stream(script);
-    for _ in 0..100 {
+    for _ in 0..400 {
         let before = stream.device.now;
-        assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
-        assert!(stream.device.now <= before + TIMEOUT);
+        assert!(matches!(once(&mut stream), Got::Idle(Idle::Waiting | Idle::Reconnecting)));
+        assert!(stream.device.now <= before + LONGEST_WAIT);
     }
     let gaps: Vec<u128> = stream.device.opened.windows(2).map(|two| two[1].as_millis() - two[0].as_millis()).collect();
     assert_eq!(gaps[1..7], [200, 400, 800, 1600, 3200, 5000]);
@@ -454,7 +500,7 @@ proptest! {
                 (sequence, time) = (Some(frame.sequence()), frame.time());
                 delivered += 1;
             }
-            prop_assert!(stream.device.now <= before + TIMEOUT + Duration::from_millis(40));
+            prop_assert!(stream.device.now <= before + LONGEST_WAIT + Duration::from_millis(40));
         }
         prop_assert_eq!(stream.health().delivered, delivered);
     }
