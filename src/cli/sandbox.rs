@@ -110,7 +110,9 @@ fn version(status: LandlockStatus) -> String {
         LandlockStatus::NotEnabled => {
             "this kernel has Landlock, but does not start it (`lsm=landlock,...` on its command line does)".into()
         }
-        LandlockStatus::NotImplemented => "this kernel has no Landlock (Linux 5.13 has, with CONFIG_SECURITY_LANDLOCK)".into(),
+        LandlockStatus::NotImplemented => {
+            "this kernel has no Landlock (Linux 5.13 has, with CONFIG_SECURITY_LANDLOCK)".into()
+        }
     }
 }
 
@@ -230,7 +232,6 @@ mod calls {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, clippy::unwrap_used, reason = "a test stops at what fails, and shows where")]
 mod tests {
     use std::env;
     use std::fs::{self, File};
@@ -275,7 +276,7 @@ mod tests {
         };
         work();
         // Threads are bound as the one that makes them.
-        thread::spawn(work).join().unwrap();
+        thread::scope(|scope| scope.spawn(work).join()).unwrap();
         println!("all of it refused");
     }
 

@@ -87,12 +87,15 @@ mod tests {
 
     #[test]
     fn beyond_the_most_people_the_worst_are_left_out() {
-        let sorted: Vec<_> = (0..MAX_PEOPLE + 5)
-            .map(|i| candidate(i, 1.0 - i as f32 / 1000.0, [i as f32 * 50.0, 0.0, 20.0, 40.0]))
-            .collect();
+        let people = 10 * MAX_PEOPLE;
+        // Each of them twice, nearly in the same place.
+        let place = |i: usize| [(i % people) as f32 * 50.0 + (i / people) as f32, 0.0, 20.0, 40.0];
+        let all = MAX_CANDIDATES.min(2 * people);
+        let sorted: Vec<_> = (0..all).map(|i| candidate(i, 1.0 - i as f32 / 1000.0, place(i))).collect();
         let mut found = Detections::new();
-        suppress(&sorted, 0.5, &mut found);
+        let left_out = suppress(&sorted, 0.5, &mut found);
         assert_eq!(found.len(), MAX_PEOPLE);
         assert_eq!(found.last().unwrap().score, sorted[MAX_PEOPLE - 1].score);
+        assert_eq!(left_out, (people.min(all) - MAX_PEOPLE) as u64, "nobody is counted twice");
     }
 }

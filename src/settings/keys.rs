@@ -46,7 +46,11 @@ pub const KEYS: &[Key] = &[
     text("camera.format", "FORMAT", "auto, yuyv, uyvy, nv12, i420, nm12, ym12, mjpeg, rgb or grey [default: auto]"),
     key("camera.buffers", "N", "Frame buffers shared with the kernel, 2 to 32 [default: 4]"),
     key("camera.timeout_ms", "MS", "Longest wait for a frame [default: 1000]"),
-    key("camera.frozen_ms", "MS", "Time without any change after which a picture counts as frozen, 0: off [default: 5000]"),
+    key(
+        "camera.frozen_ms",
+        "MS",
+        "Time without any change after which a picture counts as frozen, 0: off [default: 5000]",
+    ),
     key("camera.frozen_reopen", "BOOL", "Open a frozen camera again [default: false]"),
     key("clip.loops", "N", "How often a clip starts again after its end [default: 0]"),
     key("clip.realtime", "BOOL", "Play a clip at its own speed instead of as fast as possible [default: false]"),

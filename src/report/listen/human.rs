@@ -139,7 +139,8 @@ mod tests {
             Line(&Message::Event(event)).to_string(),
             "  0.005 s frame 1 track 2 identity 1 merged with identity 4"
         );
-        let event = Event { kind: EventKind::CameraFrozen, track: 0, identity: None, other: None, time_ms: 5, frame: 1 };
+        let event =
+            Event { kind: EventKind::CameraFrozen, track: 0, identity: None, other: None, time_ms: 5, frame: 1 };
         assert_eq!(Line(&Message::Event(event)).to_string(), "  0.005 s frame 1 the camera's picture stands still");
         assert!(Line(&Message::Health(Health::default())).to_string().contains("health: 0.0 fps, 0 frames"));
     }
