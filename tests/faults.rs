@@ -7,17 +7,16 @@ mod process;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use nformer_edge::camera::{self, CameraSettings, ClipSettings, FaultInjector, FaultRules};
-use nformer_edge::detector::DetectorKind;
+use nformer_edge::camera;
 use nformer_edge::frame::{FrameSource, Next};
 use nformer_edge::pipeline::Pipeline;
 use nformer_edge::report::message::Sighting;
-use nformer_edge::report::vitals;
 use nformer_edge::settings::Settings;
 use process::{Running, events, messages, wait_for};
 use serde_json::Value;
@@ -113,41 +112,6 @@ fn it_stops_at_once_while_no_picture_comes() {
     }
     println!("stopped within {} ms", slowest.as_millis());
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
-}
-
-// ---- pictures of noise, and too many people ----
-
-#[test]
-fn noise_in_the_place_of_pictures_panics_nobody_and_takes_no_memory() {
-    for kind in [DetectorKind::Model, DetectorKind::Motion] {
-        let mut settings = Settings::default();
-        settings.models.dir = Some(root().join("models"));
-        settings.detector.kind = kind;
-        // Whatever looks like somebody.
-        settings.detector.threshold = Some(0.05);
-        settings.detector.min_height = 1.0;
-        settings.detector.motion.warm_up = 1;
-        let clip = root().join(CLIP).display().to_string();
-        let source = camera::open(Some(&clip), &CameraSettings::default(), &ClipSettings::default(), None);
-        let rules = FaultRules { garbage: 3, garbage_frames: 2, seed: Some(5), ..FaultRules::default() };
-        let mut source = FaultInjector::new(source.expect("the clip").0, rules);
-        let (mut pipeline, _) = Pipeline::open(&settings).expect("the shipped models");
-        let (mut frames, mut settled) = (0, 0);
-        while let Next::Frame(frame) = source.next_frame().expect("a frame") {
-            let seen = pipeline.process(&frame).expect("noise is a picture too");
-            assert!(seen.sightings.iter().all(|sighting| sighting.score.get().is_finite()));
-            frames += 1;
-            if frames == 60 {
-                settled = vitals::resident().expect("Linux").now;
-            }
-            if frames == 160 {
-                break;
-            }
-        }
-        let grown = vitals::resident().expect("Linux").now.saturating_sub(settled);
-        println!("{kind:?}: {frames} frames, {:?}, grown by {grown} bytes", pipeline.counters());
-        assert!(frames == 160 && grown < 2_000_000, "{frames} frames, grown by {grown} bytes");
-    }
 }
 
 // ---- places to write to ----
@@ -318,7 +282,7 @@ fn a_configuration_read_again_keeps_everybody_and_a_wrong_one_changes_nothing() 
     fs::rename(folder.path().join("new"), &config).expect("a file");
     running.signal("HUP");
     wait_for("a reload", || events(&messages(&out), "reloaded") == 1);
-    assert!(read(&log).contains("needs a restart: camera.width"), "{}", read(&log));
+    assert!(read(&log).contains("not in force before a restart: camera.width"), "{}", read(&log));
     let position = |messages: &[Value]| messages.iter().position(|line| line["kind"] == "reloaded");
     let later = |messages: &[Value]| messages.len() > position(messages).unwrap_or(usize::MAX).saturating_add(50);
     wait_for("more sightings", || later(&messages(&out)));
@@ -345,6 +309,28 @@ fn a_configuration_read_again_keeps_everybody_and_a_wrong_one_changes_nothing() 
     assert!(now < settled + settled / 20, "{settled} KB, {now} KB");
     assert_eq!(files, files_now);
     assert!(running.stop().0.success());
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_the_run_although_the_same_signal_asks_for_a_reload() {
+    let (master, slave) = TTYPort::pair().expect("a terminal");
+    let name = slave.name().expect("a name");
+    let terminal =
+        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
+    drop(slave);
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("out");
+    let mut command = endless(&[]);
+    let mut running = Running::spawn(command.stdout(File::create(&out).expect("a file")).stderr(terminal));
+    drop(command);
+    wait_for("a message", || !messages(&out).is_empty());
+    running.signal("HUP");
+    wait_for("a reload", || events(&messages(&out), "reloaded") == 1);
+    drop(master);
+    running.signal("HUP");
+    wait_for("its end", || !running.is_running());
+    assert!(running.0.wait().expect("a process").success());
+    assert_eq!(last(&messages(&out))["type"], "sighting");
 }
 
 // ---- the sandbox ----

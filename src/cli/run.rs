@@ -175,13 +175,13 @@ impl Watch<'_> {
 
     /// Reads the configuration again.
     fn reload(&mut self, pipeline: &mut Pipeline) {
+        let start = Instant::now();
         match reload::reload(self.keys, &self.settings, pipeline, &mut self.reporter) {
-            Ok(waiting) if waiting.is_empty() => {
-                info!("configuration read again and in force");
-                self.tell(EventKind::Reloaded);
-            }
             Ok(waiting) => {
-                info!("configuration read again and in force, but for what needs a restart: {}", waiting.join(", "));
+                info!("configuration read again and in force, after {:.0?}", start.elapsed());
+                if !waiting.is_empty() {
+                    warn!("not in force before a restart: {}", waiting.join(", "));
+                }
                 self.tell(EventKind::Reloaded);
             }
             Err(error) => {

@@ -280,7 +280,6 @@ mod tests {
         println!("all of it refused");
     }
 
-    /// The name of the only way that the standard library has, in two parts: a test looks for it in the product.
     fn open_socket() -> std::io::Result<()> {
         std::net::UdpSocket::bind("127.0.0.1:0").map(drop)
     }
