@@ -7,7 +7,6 @@ mod process;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -309,28 +308,6 @@ fn a_configuration_read_again_keeps_everybody_and_a_wrong_one_changes_nothing() 
     assert!(now < settled + settled / 20, "{settled} KB, {now} KB");
     assert_eq!(files, files_now);
     assert!(running.stop().0.success());
-}
-
-#[test]
-fn a_terminal_that_is_closed_ends_the_run_although_the_same_signal_asks_for_a_reload() {
-    let (master, slave) = TTYPort::pair().expect("a terminal");
-    let name = slave.name().expect("a name");
-    let terminal =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("a terminal");
-    drop(slave);
-    let folder = tempfile::tempdir().expect("a folder");
-    let out = folder.path().join("out");
-    let mut command = endless(&[]);
-    let mut running = Running::spawn(command.stdout(File::create(&out).expect("a file")).stderr(terminal));
-    drop(command);
-    wait_for("a message", || !messages(&out).is_empty());
-    running.signal("HUP");
-    wait_for("a reload", || events(&messages(&out), "reloaded") == 1);
-    drop(master);
-    running.signal("HUP");
-    wait_for("its end", || !running.is_running());
-    assert!(running.0.wait().expect("a process").success());
-    assert_eq!(last(&messages(&out))["type"], "sighting");
 }
 
 // ---- the sandbox ----

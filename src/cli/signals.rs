@@ -68,11 +68,28 @@ impl Reload {
         if !self.asked.swap(false, Ordering::Relaxed) {
             return None;
         }
-        // The same signal says that a terminal was closed; that is none any more then.
-        Some(if self.terminal && !has_terminal() { HangUp::Stop } else { HangUp::Reload })
+        Some(meaning(self.terminal, has_terminal()))
     }
+}
+
+/// The same signal says that a terminal was closed; that is none any more then.
+fn meaning(had_terminal: bool, has_terminal: bool) -> HangUp {
+    if had_terminal && !has_terminal { HangUp::Stop } else { HangUp::Reload }
 }
 
 fn has_terminal() -> bool {
     stdin().is_terminal() || stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_that_was_there_and_is_gone_ends_the_run() {
+        assert_eq!(meaning(true, false), HangUp::Stop);
+        for (had, has) in [(true, true), (false, false), (false, true)] {
+            assert_eq!(meaning(had, has), HangUp::Reload);
+        }
+    }
 }
