@@ -1,5 +1,4 @@
 //! Pictures of noise for a while: nothing panics, nothing grows. Alone in its process, whose memory it measures.
-#![expect(clippy::expect_used, reason = "helpers of tests: what cannot be set up has failed")]
 
 use std::path::Path;
 

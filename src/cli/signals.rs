@@ -73,8 +73,8 @@ impl Reload {
 }
 
 /// The same signal says that a terminal was closed; that is none any more then.
-fn meaning(had_terminal: bool, has_terminal: bool) -> HangUp {
-    if had_terminal && !has_terminal { HangUp::Stop } else { HangUp::Reload }
+fn meaning(at_start: bool, now: bool) -> HangUp {
+    if at_start && !now { HangUp::Stop } else { HangUp::Reload }
 }
 
 fn has_terminal() -> bool {
