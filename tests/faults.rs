@@ -305,7 +305,8 @@ fn a_configuration_read_again_keeps_everybody_and_a_wrong_one_changes_nothing() 
     let (settled, files) = again(&running, 5);
     let (now, files_now) = again(&running, 15);
     println!("resident set {settled} KB after 6 reloads, {now} KB after 21");
-    assert!(now < settled + settled / 20, "{settled} KB, {now} KB");
+    // The heap keeps gaps until it is level, a few MB; one set of rooms that stayed would be half of the resident set.
+    assert!(now < settled + settled / 8, "{settled} KB, {now} KB");
     assert_eq!(files, files_now);
     assert!(running.stop().0.success());
 }
