@@ -5,6 +5,7 @@
 //! | [`V4l2Camera`] | a camera: newest frame wins, damaged ones dropped, reconnects |
 //! | [`Clip`] | MJPEG in AVI, Y4M, a folder of images, raw YUYV or Y4M on standard input |
 //! | [`FaultInjector`] | any source with faults added, for tests |
+//! | [`FreezeGuard`] | any source, watched for a picture that stands still |
 //! | [`devices`] | which video devices there are |
 //! | [`jpeg`] | JPEG decoding that refuses damaged pictures |
 //!
@@ -15,6 +16,7 @@ pub mod jpeg;
 
 mod clip;
 mod fault;
+mod frozen;
 mod live;
 mod mode;
 mod planes;
@@ -34,6 +36,7 @@ use devices::{DeviceInfo, DeviceKind};
 
 pub use clip::{Clip, StillDecoder};
 pub use fault::{FaultInjector, FaultRules};
+pub use frozen::FreezeGuard;
 pub use live::V4l2Camera;
 pub use settings::{CameraSettings, ClipSettings, FormatChoice};
 
@@ -52,7 +55,7 @@ pub fn open(
     bundled_clip: Option<&Path>,
 ) -> Result<(Box<dyn FrameSource + Send>, String)> {
     match source {
-        Some("-") => Ok((Box::new(Clip::stdin(clip)?), "standard input, as asked for".into())),
+        Some("-") => Ok((recorded(Clip::stdin(clip)?, clip), "standard input, as asked for".into())),
         Some(name) => Ok((open_path(Path::new(name), camera, clip)?, format!("{name}, as asked for"))),
         None => open_any(&devices::list(), camera, clip, bundled_clip),
     }
@@ -65,10 +68,29 @@ fn open_path(path: &Path, camera: &CameraSettings, clip: &ClipSettings) -> Resul
         Err(error) => error.kind() == io::ErrorKind::NotFound && path.starts_with("/dev"),
     };
     Ok(if is_device || looks_like_a_device(path) {
-        Box::new(V4l2Camera::open(path, camera)?)
+        watched(V4l2Camera::open(path, camera)?, camera)
     } else {
-        Box::new(Clip::open(path, clip)?)
+        recorded(Clip::open(path, clip)?, clip)
     })
+}
+
+fn watched(source: V4l2Camera, settings: &CameraSettings) -> Box<dyn FrameSource + Send> {
+    match settings.frozen_ms {
+        0 => Box::new(source),
+        limit_ms => Box::new(FreezeGuard::new(source, limit_ms, settings.frozen_reopen)),
+    }
+}
+
+/// A clip with what its settings ask for around it.
+fn recorded(clip: Clip, settings: &ClipSettings) -> Box<dyn FrameSource + Send> {
+    let source: Box<dyn FrameSource + Send> = match settings.faults {
+        0 => Box::new(clip),
+        seed => Box::new(FaultInjector::new(clip, FaultRules::soak(seed.into()))),
+    };
+    match settings.frozen_ms {
+        0 => source,
+        limit_ms => Box::new(FreezeGuard::new(source, limit_ms, false)),
+    }
 }
 
 /// Whether a path has the name of a camera: what lies there is expected to be one.
@@ -86,13 +108,13 @@ fn open_any(
 ) -> Result<(Box<dyn FrameSource + Send>, String)> {
     if let Some(first) = present.iter().find(|device| device.is_camera()) {
         let why = format!("{} ({}), the first camera found", first.path.display(), first.card);
-        return Ok((Box::new(V4l2Camera::open(&first.path, camera)?), why));
+        return Ok((watched(V4l2Camera::open(&first.path, camera)?, camera), why));
     }
     let Some(bundled) = bundled_clip else {
         return Err(Error::DeviceMissing { path: "/dev/video*".into(), present: others_in_words(present) });
     };
     let why = format!("the bundled clip {}, because cameras found: {}", bundled.display(), others_in_words(present));
-    Ok((Box::new(Clip::open(bundled, clip)?), why))
+    Ok((recorded(Clip::open(bundled, clip)?, clip), why))
 }
 
 /// Why none of the devices is of use.

@@ -205,6 +205,15 @@ impl Detector {
         }
     }
 
+    /// People beyond [`MAX_PEOPLE`] that were left out since the start.
+    pub fn left_out(&self) -> u64 {
+        match self {
+            Self::Network(network) => network.left_out(),
+            Self::Motion(motion) => motion.left_out(),
+            Self::Whole(_) => 0,
+        }
+    }
+
     /// The network inside, if there is one: its name, digest and size.
     pub fn network(&self) -> Option<&Network> {
         match self {

@@ -163,9 +163,11 @@ pub enum Next<'a> {
     End,
 }
 
-/// Why there is no picture this time. Each is counted in [`SourceHealth`].
+/// Why there is no picture this time. Each but [`Idle::Waiting`] is counted in [`SourceHealth`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
+    /// Nothing came yet. Given back after [`LONGEST_WAIT`] at most, so that whoever asks can look after other things.
+    Waiting,
     /// Nothing came within the timeout.
     Timeout,
     /// A damaged picture was dropped.
@@ -187,11 +189,18 @@ pub struct SourceHealth {
     pub timeouts: u64,
     /// Times the device was opened again.
     pub reconnects: u64,
+    /// Times the picture was found to stand still, all of its samples the same for too long.
+    pub freezes: u64,
+    /// Whether it stands still now.
+    pub frozen: bool,
 }
+
+/// Longest time that [`FrameSource::next_frame`] waits before it gives [`Idle::Waiting`].
+pub const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// Anything that gives frames: a camera, a clip, a fault injector around either.
 pub trait FrameSource {
-    /// The next picture, or why there is none. Blocks for one timeout at most.
+    /// The next picture, or why there is none. Waits [`LONGEST_WAIT`] at most, except for a pipe on standard input.
     ///
     /// # Errors
     /// Only what waiting and reconnecting cannot mend.
@@ -205,4 +214,29 @@ pub trait FrameSource {
 
     /// Whether the pictures are happening now (a camera) or were recorded (a clip).
     fn is_live(&self) -> bool;
+
+    /// Opens the device anew, if it is one: what it gives now is of no use.
+    fn renew(&mut self) {}
+}
+
+impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
+    fn next_frame(&mut self) -> Result<Next<'_>> {
+        (**self).next_frame()
+    }
+
+    fn health(&self) -> SourceHealth {
+        (**self).health()
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+
+    fn is_live(&self) -> bool {
+        (**self).is_live()
+    }
+
+    fn renew(&mut self) {
+        (**self).renew();
+    }
 }

@@ -7,6 +7,7 @@
 mod assembly;
 mod fusion;
 mod kept;
+mod reload;
 pub mod timing;
 
 use std::time::{Duration, Instant};
@@ -171,9 +172,9 @@ impl Pipeline {
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
         Counters {
-            evictions: self.fusion.evictions(),
-            ignored: self.tracks.ignored(),
-            forgotten: self.gallery.forgotten(),
+            evictions: self.counters.evictions + self.fusion.evictions(),
+            ignored: self.counters.ignored + self.tracks.ignored() + self.detector.left_out(),
+            forgotten: self.counters.forgotten + self.gallery.forgotten(),
             ..self.counters
         }
     }

@@ -104,6 +104,7 @@ impl ReportSettings {
 pub struct Reporter {
     stdout: Option<Sink>,
     serial: Option<Sink>,
+    live: bool,
     rate: RateLimit,
     health_on_stdout: bool,
     health_interval_ms: u64,
@@ -139,18 +140,28 @@ impl Reporter {
         } else {
             None
         };
-        Ok(Self {
+        let mut reporter = Self {
             stdout,
             serial,
-            rate: RateLimit::new(settings.rate_hz),
-            health_on_stdout: match settings.health_on_stdout {
-                HealthOnStdout::Auto => live,
-                HealthOnStdout::Always => true,
-                HealthOnStdout::Never => false,
-            },
-            health_interval_ms: u64::from(settings.health_interval_s) * 1000,
+            live,
+            rate: RateLimit::new(0.0),
+            health_on_stdout: live,
+            health_interval_ms: 0,
             health_at_ms: None,
-        })
+        };
+        reporter.adjust(settings);
+        Ok(reporter)
+    }
+
+    /// Takes over what can change while it runs: `rate_hz`, `health_interval_s` and `health_on_stdout`.
+    pub fn adjust(&mut self, settings: &ReportSettings) {
+        self.rate = RateLimit::new(settings.rate_hz);
+        self.health_on_stdout = match settings.health_on_stdout {
+            HealthOnStdout::Auto => self.live,
+            HealthOnStdout::Always => true,
+            HealthOnStdout::Never => false,
+        };
+        self.health_interval_ms = u64::from(settings.health_interval_s) * 1000;
     }
 
     /// Once `flag` is set (by a signal, say), [`Reporter::send`] waits for nobody any more, so that a reader that

@@ -62,6 +62,9 @@ impl Default for ModelSettings {
 pub struct Settings {
     /// Camera, clip, folder of images, or `-`; by default the first camera, else the bundled clip.
     pub source: Option<String>,
+    /// Whether the program gives up, before the first frame, what it does not need: network, other programs, files that
+    /// are not its own.
+    pub sandbox: bool,
     /// Which models to use.
     pub models: ModelSettings,
     /// V4L2 cameras.
@@ -127,6 +130,18 @@ impl Settings {
         self.gallery.validate()?;
         self.state.validate()?;
         self.report.validate()
+    }
+
+    /// The keys whose values are other ones in `other`.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        // Cannot fail: settings are a table, or they would not have been read from one.
+        let [own, others] = [self, other].map(|settings| Table::try_from(settings).unwrap_or_default());
+        let value = |table: &Table, key: &str| {
+            let mut parts = key.split('.');
+            let first = table.get(parts.next()?)?.clone();
+            parts.try_fold(first, |value, part| value.get(part).cloned())
+        };
+        KEYS.iter().map(|key| key.name).filter(|key| value(&own, key) != value(&others, key)).collect()
     }
 
     /// The folder of models.

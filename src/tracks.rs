@@ -11,6 +11,7 @@
 
 mod motion;
 
+use std::mem;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -232,6 +233,12 @@ impl Tracks {
     /// Numbers the next tracks from `next` on: after a restart, so that none has the number of one before it.
     pub fn number_from(&mut self, next: TrackId) {
         self.next_id = next.0.max(1);
+    }
+
+    /// Goes on with the tracks of `other`, under the settings of its own.
+    pub fn take_over(&mut self, other: &mut Self) {
+        self.table = mem::take(&mut other.table);
+        self.next_id = other.next_id;
     }
 
     /// Bytes of all fixed buffers.

@@ -12,11 +12,13 @@ use std::time::Duration;
 
 use counting::{Counting, requests};
 use nformer_edge::backbone::Embedding;
+use nformer_edge::detector::{BBox, Detection};
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
 use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
+use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::state;
-use nformer_edge::tracks::TrackId;
+use nformer_edge::tracks::{TrackId, TrackSettings, Tracks};
 use random_weights::{Random, Shape, random_tensors, to_bytes};
 
 #[global_allocator]
@@ -98,6 +100,37 @@ fn ten_thousand_frames_in_the_gallery_allocate_nothing() {
     assert_eq!(count, 0);
     assert!(made > 1_000, "the test really fills the gallery: {made}");
     assert!(gallery.forgotten() > 0, "and empties it");
+}
+
+#[test]
+fn ten_times_more_people_than_places_for_a_thousand_frames_allocate_nothing() {
+    const BURST: usize = 10 * MAX_PEOPLE;
+    let person = |number: usize| Detection {
+        bbox: BBox { x: number as f32 * 40.0, y: 0.0, width: 20.0, height: 60.0 },
+        score: 1.0 - number as f32 / (2 * BURST) as f32,
+    };
+    let mut detections: Vec<Detection> = (0..BURST).map(person).collect();
+    let mut tracks = Tracks::new(TrackSettings::default());
+    let count = requests(|| {
+        for frame in 0..1000_u64 {
+            // Now a burst, now somebody alone, and everybody has moved on.
+            let taken = if frame % 50 < 25 { BURST } else { 1 };
+            for detection in &mut detections {
+                detection.bbox.x += 0.5;
+            }
+            tracks.update(&detections[..taken], Duration::from_millis(frame * 100));
+            black_box(tracks.due());
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(tracks.ignored() >= 500 * (BURST - MAX_PEOPLE) as u64, "{}", tracks.ignored());
+    tracks.update(&detections, Duration::from_hours(1));
+    tracks.update(&detections, Duration::from_millis(3_600_100));
+    let mut scores: Vec<f32> = tracks.visible().map(|track| track.score).collect();
+    scores.sort_unstable_by(f32::total_cmp);
+    let mut best: Vec<f32> = detections[..MAX_PEOPLE].iter().map(|detection| detection.score).collect();
+    best.sort_unstable_by(f32::total_cmp);
+    assert_eq!(scores, best, "the surest people are kept");
 }
 
 #[test]

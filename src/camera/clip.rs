@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, FrameSource, Idle, Next, SourceHealth};
+use crate::frame::{Frame, FrameSource, Idle, LONGEST_WAIT, Next, SourceHealth};
 
 use super::settings::ClipSettings;
 
@@ -118,6 +118,8 @@ pub struct Clip {
     /// Pictures delivered when the current pass began: a pass without any is not repeated.
     before_pass: u64,
     over: bool,
+    /// A picture was read that is not due yet.
+    early: bool,
     health: SourceHealth,
 }
 
@@ -201,6 +203,7 @@ impl Clip {
             sequence: 0,
             before_pass: 0,
             over: false,
+            early: false,
             health: SourceHealth::default(),
         }
     }
@@ -217,16 +220,17 @@ impl Clip {
         self.recording.rewind()
     }
 
-    /// Waits until a frame of this time is due.
-    fn pace(&mut self, time: Duration) {
+    /// Waits until a frame of this time is due, [`LONGEST_WAIT`] at most; whether it is.
+    fn pace(&mut self, time: Duration) -> bool {
         if !self.realtime {
-            return;
+            return true;
         }
         let now = Instant::now();
         let started = *self.started.get_or_insert_with(|| now.checked_sub(time).unwrap_or(now));
-        if let Some(due) = started.checked_add(time) {
-            thread::sleep(due.saturating_duration_since(now));
-        }
+        let Some(due) = started.checked_add(time) else { return true };
+        let left = due.saturating_duration_since(now);
+        thread::sleep(left.min(LONGEST_WAIT));
+        left <= LONGEST_WAIT
     }
 }
 
@@ -235,6 +239,9 @@ impl FrameSource for Clip {
         loop {
             if self.over {
                 return Ok(Next::End);
+            }
+            if self.early {
+                break;
             }
             match self.recording.advance()? {
                 Step::Picture => break,
@@ -249,7 +256,10 @@ impl FrameSource for Clip {
         }
         let sequence = self.sequence;
         let time = self.recording.rate().time(sequence);
-        self.pace(time);
+        self.early = !self.pace(time);
+        if self.early {
+            return Ok(Next::Idle(Idle::Waiting));
+        }
         self.sequence += 1;
         self.health.delivered += 1;
         Ok(Next::Frame(self.recording.picture()?.at(sequence, time)))

@@ -22,6 +22,10 @@ pub struct FaultRules {
     pub freeze: u32,
     /// Pictures that show the pixels of the frozen one.
     pub freeze_frames: u32,
+    /// One picture in so many, and those after it, have noise in the place of their pixels.
+    pub garbage: u32,
+    /// Pictures of noise in a row.
+    pub garbage_frames: u32,
     /// `None`: every n-th call exactly. `Some`: by chance with odds of one in n, the same for the same seed.
     pub seed: Option<u64>,
 }
@@ -34,7 +38,9 @@ pub struct FaultInjector<S> {
     calls: u64,
     away: u32,
     frozen: Option<Frozen>,
-    /// Kept from freeze to freeze.
+    /// Pictures of noise still to come.
+    noisy: u32,
+    /// Kept from freeze to freeze, and for noise.
     pixels: Vec<u8>,
     health: SourceHealth,
     /// Pictures of the source that were not handed on.
@@ -53,7 +59,25 @@ struct Frozen {
 enum Fault {
     Drop(Idle),
     Freeze,
+    Garbage,
     None,
+}
+
+impl FaultRules {
+    /// A bit of everything, by chance: for soak runs. The same faults for the same `seed`.
+    pub fn soak(seed: u64) -> Self {
+        Self {
+            disconnect: 500,
+            disconnect_calls: 20,
+            timeout: 200,
+            corrupt: 100,
+            freeze: 300,
+            freeze_frames: 20,
+            garbage: 200,
+            garbage_frames: 10,
+            seed: Some(seed),
+        }
+    }
 }
 
 impl<S: FrameSource> FaultInjector<S> {
@@ -68,6 +92,7 @@ impl<S: FrameSource> FaultInjector<S> {
             calls: 0,
             away: 0,
             frozen: None,
+            noisy: 0,
             pixels: Vec::new(),
             health: SourceHealth::default(),
             swallowed: 0,
@@ -82,11 +107,7 @@ impl<S: FrameSource> FaultInjector<S> {
     /// Whether a fault with odds of one in `every` happens now. Each rule draws its own number at each call.
     fn happens(&mut self, every: u32) -> bool {
         if self.rules.seed.is_some() {
-            // xorshift64*, Vigna 2016.
-            self.random ^= self.random >> 12;
-            self.random ^= self.random << 25;
-            self.random ^= self.random >> 27;
-            let drawn = self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
+            let drawn = draw(&mut self.random) >> 32;
             return every > 0 && drawn.is_multiple_of(u64::from(every));
         }
         every > 0 && self.calls.is_multiple_of(u64::from(every))
@@ -95,9 +116,9 @@ impl<S: FrameSource> FaultInjector<S> {
     /// The fault of this call.
     fn draw(&mut self) -> Fault {
         self.calls += 1;
-        let FaultRules { disconnect, timeout, corrupt, freeze, .. } = self.rules;
-        let [disconnect, timeout, corrupt, freeze] =
-            [disconnect, timeout, corrupt, freeze].map(|every| self.happens(every));
+        let FaultRules { disconnect, timeout, corrupt, freeze, garbage, .. } = self.rules;
+        let [disconnect, timeout, corrupt, freeze, garbage] =
+            [disconnect, timeout, corrupt, freeze, garbage].map(|every| self.happens(every));
         if disconnect {
             self.away = self.rules.disconnect_calls.max(1);
         }
@@ -110,6 +131,7 @@ impl<S: FrameSource> FaultInjector<S> {
             (true, _, _) => Fault::Drop(Idle::Timeout),
             (_, true, _) => Fault::Drop(Idle::Corrupt),
             (_, _, true) if self.frozen.is_none() => Fault::Freeze,
+            _ if garbage => Fault::Garbage,
             _ => Fault::None,
         }
     }
@@ -128,7 +150,7 @@ impl<S: FrameSource> FrameSource for FaultInjector<S> {
             match idle {
                 Idle::Timeout => self.health.timeouts += 1,
                 Idle::Corrupt => self.health.corrupt += 1,
-                Idle::Reconnecting => {}
+                Idle::Reconnecting | Idle::Waiting => {}
             }
             return Ok(Next::Idle(idle));
         }
@@ -139,6 +161,16 @@ impl<S: FrameSource> FrameSource for FaultInjector<S> {
                 self.frozen = None;
             }
             return Ok(Next::Frame(shown));
+        }
+        if matches!(fault, Fault::Garbage) {
+            self.noisy = self.rules.garbage_frames.max(1);
+        }
+        if self.noisy > 0 {
+            self.noisy -= 1;
+            noise(&mut self.pixels, frame.pixels().len(), &mut self.random);
+            let size = (frame.width(), frame.height());
+            let noise = Frame::new(&self.pixels, frame.format(), size, frame.stride())?;
+            return Ok(Next::Frame(noise.at(frame.sequence(), frame.time())));
         }
         if matches!(fault, Fault::Freeze) && self.rules.freeze_frames > 0 {
             self.pixels.clear();
@@ -161,6 +193,7 @@ impl<S: FrameSource> FrameSource for FaultInjector<S> {
             stale: inner.stale,
             timeouts: inner.timeouts + self.health.timeouts,
             reconnects: inner.reconnects + self.health.reconnects,
+            ..inner
         }
     }
 
@@ -170,6 +203,26 @@ impl<S: FrameSource> FrameSource for FaultInjector<S> {
 
     fn is_live(&self) -> bool {
         self.source.is_live()
+    }
+
+    fn renew(&mut self) {
+        self.source.renew();
+    }
+}
+
+/// A number by chance: xorshift64*, Vigna 2016.
+fn draw(random: &mut u64) -> u64 {
+    *random ^= *random >> 12;
+    *random ^= *random << 25;
+    *random ^= *random >> 27;
+    random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+}
+
+/// Fills `pixels` with `length` bytes of noise.
+fn noise(pixels: &mut Vec<u8>, length: usize, random: &mut u64) {
+    pixels.resize(length, 0);
+    for eight in pixels.chunks_mut(8) {
+        eight.copy_from_slice(&draw(random).to_le_bytes()[..eight.len()]);
     }
 }
 

@@ -65,6 +65,10 @@ impl FrameSource for V4l2Camera {
     fn is_live(&self) -> bool {
         self.stream.is_live()
     }
+
+    fn renew(&mut self) {
+        self.stream.renew();
+    }
 }
 
 /// A device file, opened and closed as the streaming loop asks for it.

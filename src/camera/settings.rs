@@ -48,11 +48,28 @@ pub struct CameraSettings {
     pub buffers: u32,
     /// Longest wait for a frame, in milliseconds, 10 to 60000.
     pub timeout_ms: u32,
+    /// How long a picture may be the same to the bit before the camera counts as frozen, in milliseconds up to an hour;
+    /// 0: not looked at.
+    pub frozen_ms: u32,
+    /// Whether a frozen camera is opened again, after each [`CameraSettings::frozen_ms`].
+    pub frozen_reopen: bool,
 }
+
+/// An hour, in milliseconds.
+const HOUR_MS: u32 = 3_600_000;
 
 impl Default for CameraSettings {
     fn default() -> Self {
-        Self { width: 640, height: 480, fps: 0, format: FormatChoice::Auto, buffers: 4, timeout_ms: 1000 }
+        Self {
+            width: 640,
+            height: 480,
+            fps: 0,
+            format: FormatChoice::Auto,
+            buffers: 4,
+            timeout_ms: 1000,
+            frozen_ms: 5000,
+            frozen_reopen: false,
+        }
     }
 }
 
@@ -66,7 +83,8 @@ impl CameraSettings {
         in_range("camera.height", self.height, 16, MAX_FRAME_SIDE)?;
         in_range("camera.fps", self.fps, 0, 1000)?;
         in_range("camera.buffers", self.buffers, 2, 32)?;
-        in_range("camera.timeout_ms", self.timeout_ms, 10, 60_000)
+        in_range("camera.timeout_ms", self.timeout_ms, 10, 60_000)?;
+        in_range("camera.frozen_ms", self.frozen_ms, 0, HOUR_MS)
     }
 }
 
@@ -84,11 +102,16 @@ pub struct ClipSettings {
     pub height: u32,
     /// Frames per second of clips that do not say it themselves: folders of images and raw frames.
     pub fps: f64,
+    /// As [`CameraSettings::frozen_ms`], by the time of the clip; 0 (not looked at) unless asked for.
+    pub frozen_ms: u32,
+    /// Seed of faults that are added by chance ([`FaultRules::soak`](super::FaultRules::soak)), to try what is
+    /// behind; 0: none.
+    pub faults: u32,
 }
 
 impl Default for ClipSettings {
     fn default() -> Self {
-        Self { loops: 0, realtime: false, width: 0, height: 0, fps: 10.0 }
+        Self { loops: 0, realtime: false, width: 0, height: 0, fps: 10.0, frozen_ms: 0, faults: 0 }
     }
 }
 
@@ -100,7 +123,8 @@ impl ClipSettings {
     pub fn validate(&self) -> Result<()> {
         in_range("clip.width", self.width, 0, MAX_FRAME_SIDE)?;
         in_range("clip.height", self.height, 0, MAX_FRAME_SIDE)?;
-        in_range("clip.fps", self.fps, 0.01, 1000.0)
+        in_range("clip.fps", self.fps, 0.01, 1000.0)?;
+        in_range("clip.frozen_ms", self.frozen_ms, 0, HOUR_MS)
     }
 }
 
@@ -129,7 +153,8 @@ mod tests {
         assert_eq!(key_of(CameraSettings { height: 4097, ..camera.clone() }.validate()), "camera.height");
         assert_eq!(key_of(CameraSettings { fps: 1001, ..camera.clone() }.validate()), "camera.fps");
         assert_eq!(key_of(CameraSettings { buffers: 1, ..camera.clone() }.validate()), "camera.buffers");
-        assert_eq!(key_of(CameraSettings { timeout_ms: 0, ..camera }.validate()), "camera.timeout_ms");
+        assert_eq!(key_of(CameraSettings { timeout_ms: 0, ..camera.clone() }.validate()), "camera.timeout_ms");
+        assert_eq!(key_of(CameraSettings { frozen_ms: 3_600_001, ..camera }.validate()), "camera.frozen_ms");
         let clip = ClipSettings::default();
         assert_eq!(key_of(ClipSettings { width: 5000, ..clip.clone() }.validate()), "clip.width");
         assert_eq!(key_of(ClipSettings { height: 5000, ..clip.clone() }.validate()), "clip.height");

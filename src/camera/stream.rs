@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::frame::{Frame, FrameSource, Idle, Next, PixelFormat, SourceHealth};
+use crate::frame::{Frame, FrameSource, Idle, LONGEST_WAIT, Next, PixelFormat, SourceHealth};
 
 use super::jpeg::JpegDecoder;
 use super::mode::{Encoding, Mode};
@@ -71,6 +71,8 @@ pub(super) struct Stream<D: CaptureDevice> {
     decoder: JpegDecoder,
     health: SourceHealth,
     silent: u32,
+    /// When the wait that is going on will have lasted one timeout.
+    deadline: Option<Duration>,
     back_off: BackOff,
 }
 
@@ -86,7 +88,10 @@ enum State {
 enum Taken {
     Picture(Filled),
     OnlyDamaged,
+    /// Nothing within the timeout.
     Nothing,
+    /// Nothing yet.
+    Waiting,
 }
 
 impl<D: CaptureDevice> Stream<D> {
@@ -103,6 +108,7 @@ impl<D: CaptureDevice> Stream<D> {
             decoder: JpegDecoder::new(),
             health: SourceHealth::default(),
             silent: 0,
+            deadline: None,
             back_off: BackOff::default(),
         })
     }
@@ -117,26 +123,32 @@ impl<D: CaptureDevice> Stream<D> {
     }
 
     /// The newest picture, taken out of the queue; older ones go back and are counted.
+    ///
+    /// A wait for longer than [`LONGEST_WAIT`] is cut into several calls, and a signal ends the call at once.
     fn newest(&mut self) -> io::Result<Taken> {
         if let Some(index) = self.held.take() {
             retry(|| self.device.requeue(index))?;
         }
-        let deadline = self.device.now() + self.timeout;
+        let now = self.device.now();
+        let deadline = self.deadline.unwrap_or(now + self.timeout);
+        self.deadline = Some(deadline);
+        let pause = deadline.min(now + LONGEST_WAIT);
         loop {
-            let left = deadline.saturating_sub(self.device.now());
+            let left = pause.saturating_sub(self.device.now());
             match self.device.wait(left) {
                 Ok(true) => {}
-                Ok(false) => return Ok(Taken::Nothing),
-                Err(error) if classify(&error) == Fault::Again && !left.is_zero() => continue,
-                Err(error) if classify(&error) == Fault::Again => return Ok(Taken::Nothing),
+                Ok(false) => break,
+                Err(error) if classify(&error) == Fault::Again => break,
                 Err(error) => return Err(error),
             }
             match self.drain()? {
                 // Woken for nothing: wait out the rest.
                 Taken::Nothing if !left.is_zero() => {}
+                Taken::Nothing => break,
                 taken => return Ok(taken),
             }
         }
+        Ok(if self.device.now() < deadline { Taken::Waiting } else { Taken::Nothing })
     }
 
     /// Empties the queue of filled buffers and keeps the newest undamaged one.
@@ -240,12 +252,12 @@ impl<D: CaptureDevice> Stream<D> {
         Ok(Idle::Reconnecting)
     }
 
-    /// Opens a lost device again when it is time, sleeping no longer than one timeout.
+    /// Opens a lost device again when it is time.
     fn reconnect(&mut self, retry_at: Duration) -> Idle {
         let left = retry_at.saturating_sub(self.device.now());
-        self.device.sleep(left.min(self.timeout));
-        if left > self.timeout {
-            return Idle::Reconnecting;
+        self.device.sleep(left.min(LONGEST_WAIT));
+        if left > LONGEST_WAIT {
+            return Idle::Waiting;
         }
         match self.device.start() {
             Ok(mode) => {
@@ -291,7 +303,12 @@ impl<D: CaptureDevice> FrameSource for Stream<D> {
         if let State::Lost { retry_at } = self.state {
             return Ok(Next::Idle(self.reconnect(retry_at)));
         }
-        match self.newest() {
+        let taken = self.newest();
+        if !matches!(taken, Ok(Taken::Waiting)) {
+            self.deadline = None;
+        }
+        match taken {
+            Ok(Taken::Waiting) => Ok(Next::Idle(Idle::Waiting)),
             Ok(Taken::Picture(filled)) => match self.check(&filled) {
                 Ok(()) => self.lend(filled),
                 Err(reason) => self.drop_damaged(&filled, &reason).map(Next::Idle),
@@ -316,6 +333,13 @@ impl<D: CaptureDevice> FrameSource for Stream<D> {
 
     fn is_live(&self) -> bool {
         true
+    }
+
+    fn renew(&mut self) {
+        if matches!(self.state, State::Streaming) {
+            // Cannot be an error: this is no fault that opening again cannot mend.
+            let _ = self.lose(io::Error::other("the picture stands still"));
+        }
     }
 }
 

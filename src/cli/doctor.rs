@@ -13,6 +13,7 @@ use nformer_edge::settings::Settings;
 use nformer_edge::state::Key;
 
 use super::keys::KeyArgs;
+use super::sandbox;
 
 /// Arguments of `doctor`.
 #[derive(Args)]
@@ -41,6 +42,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
         ("serial port", serial(&settings)),
         ("models", models(&settings)),
         ("state", vec![state(&settings)]),
+        ("sandbox", vec![sandbox()]),
         ("processor", vec![processor()]),
         ("temperature", vec![temperature()]),
         ("memory", vec![memory()]),
@@ -136,6 +138,12 @@ fn state(settings: &Settings) -> Finding {
                 .into(),
         ),
     }
+}
+
+/// What the kernel can do for `--sandbox`.
+fn sandbox() -> Finding {
+    let (text, all) = sandbox::available();
+    if all { Good(text) } else { Note(format!("{text}; --sandbox goes without what is missing")) }
 }
 
 /// What the processor offers to the kernels, by the names of the Rust target features.

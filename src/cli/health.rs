@@ -6,7 +6,7 @@ use nformer_edge::frame::SourceHealth;
 use nformer_edge::pipeline::Pipeline;
 use nformer_edge::pipeline::timing::Histogram;
 use nformer_edge::report::message::{Health, Room, RoomTime};
-use nformer_edge::report::vitals;
+use nformer_edge::report::{log, vitals};
 use nformer_edge::state::Saves;
 
 /// How the device is doing since the last such message.
@@ -46,6 +46,10 @@ pub(crate) fn health(
         state_saved: saves.saved,
         state_failures: saves.failures,
         state_age_s: saves.age.map(|age| age.as_secs()),
+        freezes: source.freezes,
+        frozen: source.frozen,
+        ignored: counters.ignored,
+        log_dropped: log::lost(),
     }
 }
 
@@ -65,12 +69,14 @@ pub(crate) fn summary(pipeline: &Pipeline, source: SourceHealth, fps: f32, dropp
         }
     }
     lines.push(format!(
-        "summary: dropped {} corrupt and {} stale frames, {} timeouts, {} reconnects, {dropped} report lines; \
-         refused {} embeddings; {} people found no place, {} identities forgotten",
+        "summary: dropped {} corrupt and {} stale frames, {} timeouts, {} reconnects, {} freezes, \
+         {dropped} report lines, {} log lines; refused {} embeddings; {} people found no place, {} identities forgotten",
         source.corrupt,
         source.stale,
         source.timeouts,
         source.reconnects,
+        source.freezes,
+        log::lost(),
         counters.refused,
         counters.ignored,
         counters.forgotten,

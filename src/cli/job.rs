@@ -41,6 +41,7 @@ pub(crate) fn run(
         let asked = Instant::now();
         match source.next_frame()? {
             Next::End => break,
+            Next::Idle(Idle::Waiting) => {}
             Next::Idle(why) => {
                 // Once per kind of trouble, not once per timeout.
                 if trouble != Some(why) {
@@ -68,7 +69,7 @@ pub(crate) fn run(
 
 fn explain(why: Idle) -> &'static str {
     match why {
-        Idle::Timeout => "no frame within the timeout; still waiting",
+        Idle::Waiting | Idle::Timeout => "no frame within the timeout; still waiting",
         Idle::Corrupt => "a damaged frame was dropped",
         Idle::Reconnecting => "the camera is gone; trying to open it again",
     }

@@ -1,6 +1,6 @@
 //! Every key of the configuration as a flag of the same name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use nformer_edge::settings::{KEYS, Settings};
@@ -12,6 +12,11 @@ pub(crate) struct KeyArgs {
 }
 
 impl KeyArgs {
+    /// The file named, if one is.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The settings these arguments ask for.
     pub(crate) fn settings(&self) -> nformer_edge::error::Result<Settings> {
         Settings::load(self.config.as_deref(), &self.flags)
@@ -26,13 +31,13 @@ impl Args for KeyArgs {
             .value_parser(clap::value_parser!(PathBuf))
             .help("Configuration file (TOML) [default: /etc/nformer-edge/nformer-edge.toml if it exists]");
         let keys = KEYS.iter().map(|key| {
-            let section = key.name.split_once('.').map_or("source", |(section, _)| section);
-            Arg::new(key.name)
-                .long(key.name)
-                .value_name(key.value)
-                .help(key.help)
-                .help_heading(section)
-                .allow_hyphen_values(true)
+            let section = key.name.split_once('.').map_or(key.name, |(section, _)| section);
+            let arg = Arg::new(key.name).long(key.name).value_name(key.value).help(key.help).help_heading(section);
+            match key.value {
+                // `--sandbox` alone says yes.
+                "BOOL" => arg.num_args(0..=1).default_missing_value("true"),
+                _ => arg.allow_hyphen_values(true),
+            }
         });
         command.arg(config).args(keys)
     }

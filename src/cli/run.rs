@@ -9,18 +9,21 @@ use clap::Args;
 use nformer_edge::detector::BBox;
 use nformer_edge::frame::{Frame, SourceHealth};
 use nformer_edge::pipeline::{Pipeline, Seen};
-use nformer_edge::report::message::{Health, Hello, Message, Sighting, WIRE_VERSION, text};
+use nformer_edge::report::message::{Event, EventKind, Health, Hello, Message, Sighting, WIRE_VERSION, text};
 use nformer_edge::report::{Reporter, vitals};
+use nformer_edge::settings::Settings;
 use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::snapshot::{Mark, Snapshot};
 use nformer_edge::state::{Keeper, Saves};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::health;
 use super::job::{self, Observer};
 use super::keys::KeyArgs;
 use super::progress::Progress;
-use super::signals::Stop;
+use super::reload;
+use super::sandbox;
+use super::signals::{HangUp, Reload, Stop};
 use super::state;
 use super::supervisor::Supervisor;
 
@@ -39,14 +42,22 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
+    let reload = Reload::listen()?;
     // Before anything slow, so that a folder that cannot be written is told at once.
     let snapshot = args.snapshot.as_deref().map(Snapshot::create).transpose()?;
+    if settings.sandbox {
+        // Before the first thread: those that come are bound as the one that makes them.
+        sandbox::confine_files(&sandbox::Paths::of(&settings, args.keys.config(), args.snapshot.as_deref()))?;
+    }
     let mut source = job::open_source(&settings)?;
     let (mut pipeline, models) = Pipeline::open(&settings)?;
     let keeper = state::open(&settings, &mut pipeline)?;
     let live = source.is_live();
     let mut reporter = Reporter::open(&settings.report, live)?;
     reporter.hurry_on(stop.flag());
+    if settings.sandbox {
+        sandbox::confine_calls()?;
+    }
     reporter.send(&Message::Hello(Hello {
         v: WIRE_VERSION,
         program: text(env!("CARGO_PKG_VERSION")),
@@ -56,6 +67,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     }));
 
     let mut watch = Watch {
+        keys: &args.keys,
+        settings,
+        reload,
         reporter,
         snapshot,
         keeper,
@@ -67,6 +81,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         last_health: Instant::now(),
         frames_at_health: 0,
         stream_time: Duration::ZERO,
+        frame: 0,
+        frozen: false,
         identities: 0,
     };
     watch.supervisor.ready();
@@ -78,7 +94,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// Reports, draws and sums up what the loop brings.
-struct Watch {
+struct Watch<'a> {
+    keys: &'a KeyArgs,
+    /// As at the start.
+    settings: Settings,
+    reload: Reload,
     reporter: Reporter,
     snapshot: Option<Snapshot>,
     keeper: Option<Keeper>,
@@ -90,12 +110,16 @@ struct Watch {
     last_health: Instant,
     frames_at_health: u64,
     stream_time: Duration,
+    /// Number of the last frame.
+    frame: u64,
+    /// Whether the picture was standing still.
+    frozen: bool,
     identities: usize,
 }
 
-impl Observer for Watch {
+impl Observer for Watch<'_> {
     fn seen(&mut self, frame: &Frame<'_>, seen: &Seen<'_>) -> Result<()> {
-        self.stream_time = frame.time();
+        (self.stream_time, self.frame) = (frame.time(), frame.sequence());
         for event in seen.events {
             self.reporter.send(&Message::Event(event.clone()));
         }
@@ -114,6 +138,14 @@ impl Observer for Watch {
     fn between(&mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
         self.supervisor.alive();
         self.identities = pipeline.identities();
+        if source.frozen != self.frozen {
+            self.freeze(source.frozen);
+        }
+        match self.reload.take() {
+            Some(HangUp::Reload) => self.reload(pipeline),
+            Some(HangUp::Stop) => self.stop.set(),
+            None => {}
+        }
         if let Some(keeper) = &mut self.keeper {
             state::save_if_due(keeper, pipeline);
         }
@@ -128,14 +160,50 @@ impl Observer for Watch {
             pipeline.timing_mut().begin_interval();
         }
         if self.reporter.reader_gone() {
-            info!("nobody reads standard output any more");
             self.stop.set();
         }
         Ok(())
     }
 }
 
-impl Watch {
+impl Watch<'_> {
+    /// Says that the picture stands still, or no longer.
+    fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
+        if frozen {
+            warn!("the picture stands still; if it is no test picture, the camera hangs (see camera.frozen_reopen)");
+            self.tell(EventKind::CameraFrozen);
+        } else {
+            info!("the picture moves again, at frame {}", self.frame);
+            self.tell(EventKind::CameraMoving);
+        }
+    }
+
+    /// Reads the configuration again.
+    fn reload(&mut self, pipeline: &mut Pipeline) {
+        let start = Instant::now();
+        match reload::reload(self.keys, &self.settings, pipeline, &mut self.reporter) {
+            Ok(waiting) => {
+                info!("configuration read again and in force, after {:.0?}", start.elapsed());
+                if !waiting.is_empty() {
+                    warn!("not in force before a restart: {}", waiting.join(", "));
+                }
+                self.tell(EventKind::Reloaded);
+            }
+            Err(error) => {
+                warn!("configuration read again and refused, the one before stays in force: {error:#}");
+                self.tell(EventKind::ReloadRefused);
+            }
+        }
+    }
+
+    /// Reports what happened to the program, not to a track.
+    fn tell(&mut self, kind: EventKind) {
+        let time_ms = u64::try_from(self.stream_time.as_millis()).unwrap_or(u64::MAX);
+        let event = Event { kind, time_ms, frame: self.frame, track: 0, identity: None, other: None };
+        self.reporter.send(&Message::Event(event));
+    }
+
     fn health(&self, pipeline: &Pipeline, source: SourceHealth, saves: Saves) -> Health {
         let frames = pipeline.counters().frames - self.frames_at_health;
         let fps = frames as f32 / self.last_health.elapsed().as_secs_f32();

@@ -1,9 +1,11 @@
-//! Being told to stop: SIGINT and SIGTERM end the loop after the frame at hand.
+//! Being told to stop or to read the configuration again: SIGINT and SIGTERM end the loop after the frame at hand,
+//! SIGHUP has the configuration read.
 
+use std::io::{IsTerminal, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Becomes true when the process is told to stop.
 #[derive(Clone)]
@@ -34,5 +36,60 @@ impl Stop {
     /// Whether to stop.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Becomes true when the process is told to read its configuration again.
+pub(crate) struct Reload {
+    asked: Arc<AtomicBool>,
+    /// Whether there was a terminal at the start.
+    terminal: bool,
+}
+
+/// What SIGHUP asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HangUp {
+    /// Read the configuration again.
+    Reload,
+    /// The terminal was closed: end.
+    Stop,
+}
+
+impl Reload {
+    /// Listens for SIGHUP.
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(SIGHUP, Arc::clone(&asked))?;
+        Ok(Self { asked, terminal: has_terminal() })
+    }
+
+    /// What was asked for since the last call.
+    pub(crate) fn take(&self) -> Option<HangUp> {
+        if !self.asked.swap(false, Ordering::Relaxed) {
+            return None;
+        }
+        Some(meaning(self.terminal, has_terminal()))
+    }
+}
+
+/// The same signal says that a terminal was closed; that is none any more then.
+fn meaning(at_start: bool, now: bool) -> HangUp {
+    if at_start && !now { HangUp::Stop } else { HangUp::Reload }
+}
+
+fn has_terminal() -> bool {
+    stdin().is_terminal() || stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_terminal_that_was_there_and_is_gone_ends_the_run() {
+        assert_eq!(meaning(true, false), HangUp::Stop);
+        for (had, has) in [(true, true), (false, false), (false, true)] {
+            assert_eq!(meaning(had, has), HangUp::Reload);
+        }
     }
 }

@@ -71,6 +71,7 @@ pub struct MotionDetector {
     blobs: Blobs,
     candidates: Candidates,
     found: Detections,
+    left_out: u64,
 }
 
 impl MotionDetector {
@@ -88,7 +89,12 @@ impl MotionDetector {
             blobs: Blobs::with_capacity(settings.motion.width, MAX_SIDE),
             candidates: Candidates::new(),
             found: Detections::new(),
+            left_out: 0,
         }
+    }
+
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -109,7 +115,7 @@ impl MotionDetector {
                 self.candidates.push(Candidate { bbox, score, anchor });
             }
         }
-        nms::suppress(self.candidates.sorted(), self.nms_iou, &mut self.found);
+        self.left_out += nms::suppress(self.candidates.sorted(), self.nms_iou, &mut self.found);
         &self.found
     }
 

@@ -20,6 +20,7 @@ pub struct NetworkDetector {
     sampler: Sampler,
     candidates: Candidates,
     found: Detections,
+    left_out: u64,
 }
 
 impl NetworkDetector {
@@ -38,6 +39,7 @@ impl NetworkDetector {
             sampler: Sampler::default(),
             candidates: Candidates::new(),
             found: Detections::new(),
+            left_out: 0,
         })
     }
 
@@ -45,12 +47,16 @@ impl NetworkDetector {
         &self.network
     }
 
+    pub(super) fn left_out(&self) -> u64 {
+        self.left_out
+    }
+
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.network.bytes() + MAX_CANDIDATES * size_of::<Candidate>()
     }
 
     pub(super) fn detect(&mut self, frame: &Frame) -> Result<&[Detection]> {
-        let Self { network, input, output, shape, sampler, candidates, found } = self;
+        let Self { network, input, output, shape, sampler, candidates, found, left_out } = self;
         let place = input.letterbox(frame.region());
         let outputs = network.run(|picture| {
             input.fill(sampler, frame, frame.region(), picture);
@@ -72,7 +78,7 @@ impl NetworkDetector {
             // A card of a detector has no other head.
             Head::Yolox | Head::Embedding | Head::NFormer => yolox::decode(outputs.get(0), output, input, &mut keep),
         }
-        nms::suppress(candidates.sorted(), output.nms_iou, found);
+        *left_out += nms::suppress(candidates.sorted(), output.nms_iou, found);
         Ok(found)
     }
 }

@@ -1,27 +1,29 @@
 //! Greedy non-maximum suppression.
 
-use super::candidates::Candidate;
-use super::{Detection, Detections};
+use super::candidates::{Candidate, MAX_CANDIDATES};
+use super::{BBox, Detection, Detections};
 
 /// Keeps each candidate that overlaps none of the better ones already kept by more than `limit`
-/// (intersection over union), until `found` is full. `sorted` is best first.
-pub(super) fn suppress(sorted: &[Candidate], limit: f32, found: &mut Detections) {
+/// (intersection over union), until `found` is full. `sorted` is best first. Says how many more there were.
+pub(super) fn suppress(sorted: &[Candidate], limit: f32, found: &mut Detections) -> u64 {
     found.clear();
+    let mut left_out = heapless::Vec::<&Candidate, MAX_CANDIDATES>::new();
     for candidate in sorted {
-        if found.is_full() {
-            return;
+        let apart = |bbox: &BBox| bbox.iou(&candidate.bbox) <= limit;
+        if !found.iter().all(|kept| apart(&kept.bbox)) || !left_out.iter().all(|other| apart(&other.bbox)) {
+            continue;
         }
-        if found.iter().all(|kept| kept.bbox.iou(&candidate.bbox) <= limit) {
-            let kept = found.push(Detection { bbox: candidate.bbox, score: candidate.score });
-            debug_assert!(kept.is_ok(), "there was room for one more");
+        if found.push(Detection { bbox: candidate.bbox, score: candidate.score }).is_err() {
+            // Cannot fail: there are no more candidates than places.
+            let _ = left_out.push(candidate);
         }
     }
+    left_out.len() as u64
 }
 
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "scores are handed through, not computed")]
 mod tests {
-    use super::super::BBox;
     use super::*;
     use crate::size::MAX_PEOPLE;
 
@@ -85,12 +87,15 @@ mod tests {
 
     #[test]
     fn beyond_the_most_people_the_worst_are_left_out() {
-        let sorted: Vec<_> = (0..MAX_PEOPLE + 5)
-            .map(|i| candidate(i, 1.0 - i as f32 / 1000.0, [i as f32 * 50.0, 0.0, 20.0, 40.0]))
-            .collect();
+        let people = 10 * MAX_PEOPLE;
+        // Each of them twice, nearly in the same place.
+        let place = |i: usize| [(i % people) as f32 * 50.0 + (i / people) as f32, 0.0, 20.0, 40.0];
+        let all = MAX_CANDIDATES.min(2 * people);
+        let sorted: Vec<_> = (0..all).map(|i| candidate(i, 1.0 - i as f32 / 1000.0, place(i))).collect();
         let mut found = Detections::new();
-        suppress(&sorted, 0.5, &mut found);
+        let left_out = suppress(&sorted, 0.5, &mut found);
         assert_eq!(found.len(), MAX_PEOPLE);
         assert_eq!(found.last().unwrap().score, sorted[MAX_PEOPLE - 1].score);
+        assert_eq!(left_out, (people.min(all) - MAX_PEOPLE) as u64, "nobody is counted twice");
     }
 }

@@ -1,6 +1,9 @@
 //! The log: human readable on a terminal, JSON lines otherwise, always on standard error.
+//!
+//! A log that cannot be written (a full disk, a pipe without a reader) costs its lines and nothing else.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -29,7 +32,64 @@ pub fn level(verbose: u8, quiet: u8) -> LevelFilter {
 /// Starts the log of the process at `level`. Other crates are heard from warnings up only: the model
 /// runtime alone would fill a page a second. Returns false if a log was started before; that one stays.
 pub fn start(level: LevelFilter) -> bool {
-    tracing_subscriber::registry().with(layer(level, io::stderr().is_terminal(), io::stderr)).try_init().is_ok()
+    let for_people = io::stderr().is_terminal();
+    let writer = move || Lossy { writer: io::stderr(), for_people, losses: &LOSSES };
+    tracing_subscriber::registry().with(layer(level, for_people, writer)).try_init().is_ok()
+}
+
+/// Lines of the log that could not be written since the start.
+pub fn lost() -> u64 {
+    LOSSES.all.load(Ordering::Relaxed)
+}
+
+/// Losses of the process's log.
+static LOSSES: Losses = Losses { all: AtomicU64::new(0), untold: AtomicU64::new(0) };
+
+/// Lines that could not be written.
+struct Losses {
+    all: AtomicU64,
+    /// Those that no line has told of yet.
+    untold: AtomicU64,
+}
+
+/// A writer of lines that never fails: what it cannot write is counted, and told as soon as there is room again.
+struct Lossy<'a, W> {
+    writer: W,
+    for_people: bool,
+    losses: &'a Losses,
+}
+
+impl<W: Write> Lossy<'_, W> {
+    /// Writes one line, and before it how many were lost.
+    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        let untold = self.losses.untold.load(Ordering::Relaxed);
+        if untold > 0 {
+            // The last one may be cut off: a line feed has to go first.
+            let told = if self.for_people {
+                format!("\n{untold} lines of the log are lost: they could not be written\n")
+            } else {
+                format!("\n{{\"level\":\"WARN\",\"message\":\"lines of the log are lost\",\"lost\":{untold}}}\n")
+            };
+            self.writer.write_all(told.as_bytes())?;
+            self.losses.untold.fetch_sub(untold, Ordering::Relaxed);
+        }
+        self.writer.write_all(line)
+    }
+}
+
+impl<W: Write> Write for Lossy<'_, W> {
+    /// Called once a line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.line(line).and_then(|()| self.writer.flush()).is_err() {
+            self.losses.all.fetch_add(1, Ordering::Relaxed);
+            self.losses.untold.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn layer<S, W>(level: LevelFilter, for_people: bool, writer: W) -> impl Layer<S>
@@ -62,6 +122,8 @@ pub(super) fn record(message: &Message, alone: bool) {
                 "sighting"
             );
         }
+        // What concerns the program is said where it happens.
+        Message::Event(Event { track: 0, .. }) => {}
         Message::Event(event) if alone => {
             let Event { track, identity, other, .. } = event;
             tracing::info!(track, identity, other, "{}", happened(event.kind));
@@ -97,6 +159,10 @@ fn happened(kind: EventKind) -> &'static str {
         EventKind::Identified => "identified",
         EventKind::Merged => "merged",
         EventKind::Left => "left",
+        EventKind::CameraFrozen => "camera frozen",
+        EventKind::CameraMoving => "camera moving",
+        EventKind::Reloaded => "reloaded",
+        EventKind::ReloadRefused => "reload refused",
     }
 }
 
@@ -111,7 +177,7 @@ mod tests {
     fn logged(level: LevelFilter, for_people: bool, work: impl FnOnce()) -> String {
         #[derive(Clone, Default)]
         struct Page(Arc<Mutex<Vec<u8>>>);
-        impl io::Write for Page {
+        impl Write for Page {
             fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
                 self.0.lock().unwrap().write(bytes)
             }
@@ -153,6 +219,47 @@ mod tests {
         });
         assert_eq!(text.matches("identified").count(), 1, "{text}");
         assert!(!text.contains("noise") && text.contains("trouble") && !text.starts_with('{'), "{text}");
+    }
+
+    /// Takes so many bytes and no more, as a disk does.
+    struct Disk<'a>(&'a mut Vec<u8>, usize);
+
+    impl Write for Disk<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = (self.1 - self.0.len()).min(bytes.len());
+            self.0.extend_from_slice(&bytes[..room]);
+            if room == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(room) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_find_no_room_are_counted_and_told_when_there_is_room() {
+        for for_people in [true, false] {
+            let losses = Losses { all: AtomicU64::new(0), untold: AtomicU64::new(0) };
+            let mut disk = Vec::new();
+            let mut write = |room: usize, line: &str| {
+                let mut log = Lossy { writer: Disk(&mut disk, room), for_people, losses: &losses };
+                log.write_all(line.as_bytes()).unwrap();
+            };
+            write(20, "first line\n");
+            write(20, "second line\n");
+            write(20, "third line\n");
+            write(2000, "fourth line\n");
+            write(2000, "fifth line\n");
+            let text = String::from_utf8(disk).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!((lines[0], lines[1]), ("first line", "second li"));
+            assert!(lines[2].contains("of the log are lost") && lines[2].contains('2'), "{text}");
+            assert_eq!((lines[3], lines[4], lines.len()), ("fourth line", "fifth line", 5));
+            assert_eq!(losses.all.load(Ordering::Relaxed), 2);
+            if !for_people {
+                assert_eq!(serde_json::from_str::<serde_json::Value>(lines[2]).unwrap()["lost"], 2);
+            }
+        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ pub struct Event {
     pub time_ms: u64,
     /// Sequence number of the frame in its source.
     pub frame: u64,
-    /// The track it happened to.
+    /// The track it happened to; 0 where it happened to none.
     pub track: u32,
     /// The identity of the track, if one is known.
     pub identity: Option<u32>,
@@ -135,6 +135,17 @@ pub enum EventKind {
     Merged,
     /// A track ended.
     Left,
+    /// The camera hands out the same picture again and again.
+    #[serde(rename = "camera_frozen")]
+    CameraFrozen,
+    /// The camera's pictures change again.
+    #[serde(rename = "camera_moving")]
+    CameraMoving,
+    /// The configuration was read again and is in force.
+    Reloaded,
+    /// The configuration was read again and is wrong: the one before stays in force.
+    #[serde(rename = "reload_refused")]
+    ReloadRefused,
 }
 
 /// How the device is doing. Counters run from the start of the program.
@@ -179,6 +190,18 @@ pub struct Health {
     /// Age of the last save, in s; none without one. Where nobody comes there is one in 15 intervals only.
     #[serde(default)]
     pub state_age_s: Option<u64>,
+    /// Times the camera's picture was found to stand still.
+    #[serde(default)]
+    pub freezes: u64,
+    /// Whether it stands still now.
+    #[serde(default)]
+    pub frozen: bool,
+    /// People that found no place: more than a frame may hold.
+    #[serde(default)]
+    pub ignored: u64,
+    /// Lines of the log that could not be written.
+    #[serde(default)]
+    pub log_dropped: u64,
 }
 
 /// Time spent in one room, a frame.

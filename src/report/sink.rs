@@ -224,13 +224,13 @@ impl<O: Output> Writer<O> {
 /// Standard output: a writer that waits as long as its reader likes.
 pub(super) struct Plain<W> {
     writer: W,
-    /// The last line may be cut off: a line feed has to go first.
-    dirty: bool,
+    /// Lines lost since the last one that was written. That may be cut off: a line feed has to go first.
+    lost: u64,
 }
 
 impl<W> Plain<W> {
     pub(super) fn new(writer: W) -> Self {
-        Self { writer, dirty: false }
+        Self { writer, lost: 0 }
     }
 }
 
@@ -240,21 +240,27 @@ impl<W: io::Write + Send> Output for Plain<W> {
     }
 
     fn write(&mut self, frame: &[u8], _: &Phase) -> Written {
-        let break_first: &[u8] = if self.dirty { b"\n" } else { b"" };
+        let break_first: &[u8] = if self.lost > 0 { b"\n" } else { b"" };
         let parts = [break_first, frame];
         match parts.iter().try_for_each(|part| self.writer.write_all(part)).and_then(|()| self.writer.flush()) {
             Ok(()) => {
-                self.dirty = false;
+                if self.lost > 0 {
+                    tracing::info!(lost = self.lost, "standard output takes messages again");
+                }
+                self.lost = 0;
                 Written::Whole
             }
-            // The reader of a pipe went away: nothing to complain about, and nothing more to say to it.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Written::Gone,
+            // The reader of a pipe went away, and there is no other to come.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                tracing::info!("nobody reads standard output any more");
+                Written::Gone
+            }
             // A full disk may have space again later. Said once, counted each time.
             Err(error) => {
-                if !self.dirty {
+                if self.lost == 0 {
                     tracing::warn!(%error, "standard output does not take what is written; messages are dropped");
                 }
-                self.dirty = true;
+                self.lost += 1;
                 Written::Lost
             }
         }

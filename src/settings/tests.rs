@@ -141,3 +141,15 @@ fn a_card_is_a_folder_of_the_models_or_a_path() {
     assert_eq!(settings.card_path("nformer").expect("a folder is set"), Path::new("/m/nformer/card.toml"));
     assert_eq!(settings.card_path("own/card.toml").expect("a path"), Path::new("own/card.toml"));
 }
+
+#[test]
+fn what_differs_is_named_by_its_key() {
+    let before = Settings::default();
+    assert_eq!(before.differences(&before.clone()), [""; 0]);
+    let mut after = before.clone();
+    after.source = Some("clip.avi".into());
+    after.tracks.refresh += 1;
+    after.report.serial.baud = 9600;
+    assert_eq!(before.differences(&after), ["source", "tracks.refresh", "report.serial.baud"]);
+    assert_eq!(after.differences(&before), before.differences(&after));
+}

@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::camera::mode::FourCc;
 
+mod patience;
+
 const TIMEOUT: Duration = Duration::from_secs(1);
 const SIZE: (u32, u32) = (4, 2);
 const BYTES: usize = 16;
@@ -65,6 +67,7 @@ struct Script {
     queued: BTreeSet<u32>,
     contents: Vec<Vec<u8>>,
     now: Duration,
+    silence: Duration,
     mode: Option<Mode>,
     opened: Vec<Duration>,
 }
@@ -105,7 +108,7 @@ impl CaptureDevice for Script {
     }
 
     fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
-        assert!(self.open && timeout <= TIMEOUT);
+        assert!(self.open && timeout <= LONGEST_WAIT, "waits longer than a stop should");
         if !self.ready.is_empty() {
             return Ok(true);
         }
@@ -119,8 +122,15 @@ impl CaptureDevice for Script {
                 self.now += Duration::from_millis(1).min(timeout);
                 Err(io::Error::from_raw_os_error(errno))
             }
-            Some(Event::Timeout) | None => {
+            event @ (Some(Event::Timeout) | None) => {
                 self.now += timeout;
+                self.silence += timeout;
+                // One event is one timeout, however many waits it is cut into.
+                if event.is_some() && self.silence < TIMEOUT {
+                    self.events.push_front(Event::Timeout);
+                } else {
+                    self.silence = Duration::ZERO;
+                }
                 Ok(false)
             }
         }
@@ -159,7 +169,7 @@ impl CaptureDevice for Script {
     }
 
     fn sleep(&mut self, time: Duration) {
-        assert!(time <= TIMEOUT, "slept longer than one timeout");
+        assert!(time <= LONGEST_WAIT, "slept longer than a stop should wait");
         self.now += time;
     }
 
@@ -172,7 +182,7 @@ fn stream(script: Script) -> Stream<Script> {
     Stream::start(script, TIMEOUT).unwrap()
 }
 
-/// What a call gave, in short: a frame's sequence and first byte, or why not.
+/// What a call gave (or the next one that did not just wait), in short: a frame's sequence and first byte, or why not.
 #[derive(Debug, PartialEq)]
 enum Got {
     Frame(u64, u8),
@@ -181,6 +191,15 @@ enum Got {
 }
 
 fn next(stream: &mut Stream<Script>) -> Got {
+    loop {
+        let got = once(stream);
+        if got != Got::Idle(Idle::Waiting) {
+            return got;
+        }
+    }
+}
+
+fn once(stream: &mut Stream<Script>) -> Got {
     match stream.next_frame() {
         Ok(Next::Frame(frame)) => Got::Frame(frame.sequence(), frame.pixels()[0]),
         Ok(Next::Idle(idle)) => Got::Idle(idle),
@@ -338,14 +357,14 @@ fn an_unplugged_camera_comes_back_after_back_off() {
 }
 
 #[test]
-fn waiting_for_a_lost_camera_never_blocks_longer_than_one_timeout() {
+fn waiting_for_a_lost_camera_never_keeps_a_stop_waiting() {
     let mut script = Script::new([Event::Fails(libc::EIO)]);
     script.starts = std::iter::once(Ok(())).chain(vec![Err(libc::ENOENT); 50]).collect();
     let mut stream = stream(script);
-    for _ in 0..100 {
+    for _ in 0..400 {
         let before = stream.device.now;
-        assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
-        assert!(stream.device.now <= before + TIMEOUT);
+        assert!(matches!(once(&mut stream), Got::Idle(Idle::Waiting | Idle::Reconnecting)));
+        assert!(stream.device.now <= before + LONGEST_WAIT);
     }
     let gaps: Vec<u128> = stream.device.opened.windows(2).map(|two| two[1].as_millis() - two[0].as_millis()).collect();
     assert_eq!(gaps[1..7], [200, 400, 800, 1600, 3200, 5000]);
@@ -356,8 +375,8 @@ fn waiting_for_a_lost_camera_never_blocks_longer_than_one_timeout() {
 fn a_stream_that_dies_again_and_again_backs_off_too() {
     // Opening succeeds every time, the first wait fails every time.
     let mut stream = stream(Script::new(vec![Event::Fails(libc::EIO); 1000]));
-    for _ in 0..40 {
-        assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
+    while stream.device.now < Duration::from_secs(25) {
+        assert!(matches!(once(&mut stream), Got::Idle(Idle::Waiting | Idle::Reconnecting)));
     }
     assert!(stream.device.opened.len() < 12, "opened {} times", stream.device.opened.len());
     // One frame, and the patience is new.
@@ -454,7 +473,7 @@ proptest! {
                 (sequence, time) = (Some(frame.sequence()), frame.time());
                 delivered += 1;
             }
-            prop_assert!(stream.device.now <= before + TIMEOUT + Duration::from_millis(40));
+            prop_assert!(stream.device.now <= before + LONGEST_WAIT + Duration::from_millis(40));
         }
         prop_assert_eq!(stream.health().delivered, delivered);
     }

@@ -49,8 +49,9 @@ fn any_sighting() -> impl Strategy<Value = Sighting> {
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    use EventKind::{Entered, Identified, Left, Merged};
-    let kind = prop_oneof![Just(Entered), Just(Identified), Just(Merged), Just(Left)];
+    use EventKind::{CameraFrozen, CameraMoving, Entered, Identified, Left, Merged, ReloadRefused, Reloaded};
+    let kinds = [Entered, Identified, Merged, Left, CameraFrozen, CameraMoving, Reloaded, ReloadRefused];
+    let kind = proptest::sample::select(kinds.to_vec());
     (kind, any::<u64>(), any::<u64>(), any::<u32>(), option::of(any::<u32>()), option::of(any::<u32>())).prop_map(
         |(kind, time_ms, frame, track, identity, other)| Event { kind, time_ms, frame, track, identity, other },
     )
@@ -60,15 +61,15 @@ fn any_health() -> impl Strategy<Value = Health> {
     let room = prop_oneof![Just(Room::Camera), Just(Room::Backbone), Just(Room::Frame)];
     let timed =
         (room, any_decimal(), any_decimal()).prop_map(|(room, p50_ms, p95_ms)| RoomTime { room, p50_ms, p95_ms });
-    let counters = any::<[u64; 12]>();
+    let counters = any::<[u64; 15]>();
     (
         counters,
         any_decimal(),
         vec(timed, 0..=MAX_ROOMS),
         option::of(any_decimal()),
-        any::<(Option<bool>, Option<u64>)>(),
+        any::<(Option<bool>, Option<u64>, bool)>(),
     )
-        .prop_map(|(n, fps, rooms, temperature_c, (throttled, state_age_s))| Health {
+        .prop_map(|(n, fps, rooms, temperature_c, (throttled, state_age_s, frozen))| Health {
             time_ms: n[0],
             fps,
             frames: n[1],
@@ -87,6 +88,10 @@ fn any_health() -> impl Strategy<Value = Health> {
             state_saved: n[10],
             state_failures: n[11],
             state_age_s,
+            freezes: n[12],
+            frozen,
+            ignored: n[13],
+            log_dropped: n[14],
         })
 }
 
@@ -193,6 +198,10 @@ fn the_longest_messages_fit() {
         rooms: std::iter::repeat_n(room, MAX_ROOMS).collect(),
         resident_bytes: u64::MAX,
         state_age_s: Some(u64::MAX),
+        freezes: u64::MAX,
+        frozen: true,
+        ignored: u64::MAX,
+        log_dropped: u64::MAX,
         ..Health::default()
     });
     for format in [Format::Ndjson, Format::Binary] {

@@ -45,14 +45,11 @@ fn write_sighting(f: &mut fmt::Formatter<'_>, seen: &Sighting) -> fmt::Result {
 }
 
 fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
-    write!(
-        f,
-        "{:>9} frame {} track {} {}",
-        Seconds(event.time_ms),
-        event.frame,
-        event.track,
-        Identity(event.identity)
-    )?;
+    write!(f, "{:>9} frame {} ", Seconds(event.time_ms), event.frame)?;
+    if event.track != 0 {
+        write!(f, "track {} ", event.track)?;
+    }
+    write!(f, "{}", Identity(event.identity))?;
     match event.kind {
         EventKind::Entered => f.write_str("entered"),
         EventKind::Identified => f.write_str("identified"),
@@ -61,6 +58,10 @@ fn write_event(f: &mut fmt::Formatter<'_>, event: &Event) -> fmt::Result {
             Some(other) => write!(f, "merged with identity {other}"),
             None => f.write_str("merged"),
         },
+        EventKind::CameraFrozen => f.write_str("the camera's picture stands still"),
+        EventKind::CameraMoving => f.write_str("the camera's picture moves again"),
+        EventKind::Reloaded => f.write_str("configuration read again"),
+        EventKind::ReloadRefused => f.write_str("configuration read again and refused"),
     }
 }
 
@@ -84,6 +85,12 @@ fn write_health(f: &mut fmt::Formatter<'_>, health: &Health) -> fmt::Result {
     }
     if health.state_failures > 0 {
         write!(f, ", {} saves failed", health.state_failures)?;
+    }
+    f.write_str(if health.frozen { ", picture stands still" } else { "" })?;
+    for (count, what) in [(health.ignored, "people without a place"), (health.log_dropped, "log lines lost")] {
+        if count > 0 {
+            write!(f, ", {count} {what}")?;
+        }
     }
     Ok(())
 }
@@ -132,6 +139,9 @@ mod tests {
             Line(&Message::Event(event)).to_string(),
             "  0.005 s frame 1 track 2 identity 1 merged with identity 4"
         );
+        let event =
+            Event { kind: EventKind::CameraFrozen, track: 0, identity: None, other: None, time_ms: 5, frame: 1 };
+        assert_eq!(Line(&Message::Event(event)).to_string(), "  0.005 s frame 1 the camera's picture stands still");
         assert!(Line(&Message::Health(Health::default())).to_string().contains("health: 0.0 fps, 0 frames"));
     }
 
