@@ -45,10 +45,8 @@ pub struct StreamSetup {
 /// Figures of one stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamFigures {
-    /// Similarity from which a person was known.
+    /// Score from which a person was known.
     pub similarity: f32,
-    /// Half width of the band in which an answer was put off.
-    pub band: f32,
     /// What was counted.
     #[serde(flatten)]
     pub tally: Tally,
@@ -108,8 +106,7 @@ pub fn replay(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<StreamF
         }
     }
     let tally = Tally::count(&steps, &answers, &merges, setup.gallery.min_embeddings);
-    let GallerySettings { similarity, band, .. } = setup.gallery;
-    Ok(StreamFigures { similarity, band, tally, forgotten: recognition.gallery().forgotten() })
+    Ok(StreamFigures { similarity: setup.gallery.similarity, tally, forgotten: recognition.gallery().forgotten() })
 }
 
 /// Leads the crops of one frame through, and adds one answer for each.
@@ -118,7 +115,7 @@ fn lead(
     frame: &[Step],
     rows: &Rows,
     answers: &mut Vec<Answer>,
-    merges: &mut Vec<Merge>,
+    merges: &mut Vec<(usize, Merge)>,
 ) -> Result<()> {
     let Some(now) = frame.first().map(|step| step.time) else { return Ok(()) };
     let mut asked: Vec<TrackId> = frame.iter().map(|step| TrackId(step.track)).collect();
@@ -130,8 +127,9 @@ fn lead(
         recognition.push(Embedding::normalise(&mut row)?, TrackId(step.track), now)?;
     }
     recognition.fuse(&asked)?;
+    let after = answers.len() + frame.len();
     merges.extend(recognition.recognise(&asked, now).iter().filter_map(|change| match change {
-        Change::Merged { merge, .. } => Some(*merge),
+        Change::Merged { merge, .. } => Some((after, *merge)),
         Change::Identified { .. } => None,
     }));
     answers.extend(frame.iter().map(|step| {
