@@ -6,7 +6,13 @@
 //! what [`Gallery::retire`] kept of rows that have left the buffer.
 //!
 //! The answer has three ways ([`Assignment`]): known, new, or unsure with the candidates. All people
-//! of one frame are answered together: no two of them share an identity.
+//! of one frame are answered together: no two of them share an identity. Known is whose *score* reaches
+//! `gallery.similarity`:
+//!
+//! `score = best + lead * max(0, best - max(next, crowd))`
+//!
+//! with the cosine similarities to the nearest prototype and to the next one. Far below is new. Between is unsure, and makes
+//! no identity: one made in doubt would be a second number of the same person, and take the lead from the first.
 
 mod company;
 mod saved;

@@ -13,7 +13,7 @@ const FALSE_MATCHES: f64 = 1.0;
 
 /// Ends and step of the curve, in hundredths.
 const CURVE: std::ops::RangeInclusive<u16> = 60..=120;
-const STEP: usize = 3;
+const STEP: usize = 2;
 
 /// A split at each of many thresholds `gallery.similarity`, from low to high, all else as set.
 #[derive(Clone, Debug, Serialize)]
@@ -22,7 +22,7 @@ pub struct Curve {
     pub split: String,
     /// People in it: the best of many others is more similar than the best of few.
     pub identities: usize,
-    /// The lowest threshold from which on false matches stay at 1 % of all visits or below; the highest tried if none.
+    /// The lowest threshold with false matches of 1 % of all visits or below; the highest tried if there is none.
     pub at_1_percent: StreamFigures,
     /// Every threshold.
     pub points: Vec<StreamFigures>,
@@ -63,8 +63,8 @@ pub fn re_entry(
 fn curve(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<Curve> {
     let at = |hundredth: u16| replay_at(split, rows, setup, f32::from(hundredth) / 100.0);
     let points = CURVE.step_by(STEP).map(at).collect::<Result<Vec<_>>>()?;
-    let strict = points.iter().rev().take_while(|point| point.tally.false_matches <= FALSE_MATCHES).count();
-    let chosen = points[(points.len() - strict).min(points.len() - 1)].clone();
+    let strict = points.iter().position(|point| point.tally.false_matches <= FALSE_MATCHES);
+    let chosen = points[strict.unwrap_or(points.len() - 1)].clone();
     Ok(Curve { split: split.name.clone(), identities: split.identities(), at_1_percent: chosen, points })
 }
 

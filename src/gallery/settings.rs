@@ -36,7 +36,7 @@ pub struct GallerySettings {
 impl Default for GallerySettings {
     fn default() -> Self {
         Self {
-            similarity: 0.91,
+            similarity: 0.92,
             lead: 0.5,
             crowd: 0.5,
             doubt: 0.2,
