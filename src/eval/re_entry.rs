@@ -8,8 +8,8 @@ use super::stream::{StreamFigures, StreamSetup, replay};
 use crate::error::Result;
 use crate::gallery::GallerySettings;
 
-/// False matches at which a threshold is chosen, in percent of all visits.
-const FALSE_MATCHES: f64 = 1.0;
+/// False matches at which a threshold is chosen, as a share of all visits.
+const FALSE_MATCHES: f64 = 0.01;
 
 /// Ends and step of the curve, in hundredths.
 const CURVE: std::ops::RangeInclusive<u16> = 60..=120;
@@ -22,7 +22,8 @@ pub struct Curve {
     pub split: String,
     /// People in it: the best of many others is more similar than the best of few.
     pub identities: usize,
-    /// The lowest threshold with false matches of 1 % of all visits or below; the highest tried if there is none.
+    /// The lowest threshold with false matches of 1 % of all visits, to the nearest visit, or below; the highest tried if
+    /// there is none.
     pub at_1_percent: StreamFigures,
     /// Every threshold.
     pub points: Vec<StreamFigures>,
@@ -63,7 +64,11 @@ pub fn re_entry(
 fn curve(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<Curve> {
     let at = |hundredth: u16| replay_at(split, rows, setup, f32::from(hundredth) / 100.0);
     let points = CURVE.step_by(STEP).map(at).collect::<Result<Vec<_>>>()?;
-    let strict = points.iter().position(|point| point.tally.false_matches <= FALSE_MATCHES);
+    let strict = points.iter().position(|point| {
+        let visits = point.tally.tracks as f64;
+        // Half a visit is room for rounding.
+        point.tally.false_matches / 100.0 * visits < (FALSE_MATCHES * visits).round() + 0.5
+    });
     let chosen = points[strict.unwrap_or(points.len() - 1)].clone();
     Ok(Curve { split: split.name.clone(), identities: split.identities(), at_1_percent: chosen, points })
 }
