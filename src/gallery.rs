@@ -269,8 +269,8 @@ impl Gallery {
             .enumerate()
             .map(|(row, query)| {
                 let span = row * columns..(row + 1) * columns;
-                let matched = matches.get(row).copied().flatten().map(|at| (at, 1.0 - self.cost[span.start + at]));
-                self.judge(query, &self.similarity[span], matched)
+                let candidate = matches.get(row).copied().flatten().map(|at| (at, 1.0 - self.cost[span.start + at]));
+                self.judge(query, &self.similarity[span], candidate)
             })
             .collect();
         // Before anybody new moves into the table, who is known gets the time that keeps the place from being taken.
