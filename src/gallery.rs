@@ -6,7 +6,13 @@
 //! what [`Gallery::retire`] kept of rows that have left the buffer.
 //!
 //! The answer has three ways ([`Assignment`]): known, new, or unsure with the candidates. All people
-//! of one frame are answered together: no two of them share an identity.
+//! of one frame are answered together: no two of them share an identity. Known is whose *score* reaches
+//! `gallery.similarity`:
+//!
+//! `score = best + lead * max(0, best - max(next, crowd))`
+//!
+//! with the cosine similarities to the nearest prototype and to the next one. Far below is new. Between is unsure, and makes
+//! no identity: one made in doubt would be a second number of the same person, and take the lead from the first.
 
 mod company;
 mod saved;
@@ -104,7 +110,7 @@ pub struct Gallery {
     matching: Matching,
     /// Similarity of each query to each identity, `[MAX_PEOPLE, MAX_IDENTITIES]`.
     similarity: Box<[f32]>,
-    /// The same as a cost for the matching.
+    /// One less the score, as a cost for the matching.
     cost: Box<[f32]>,
     next_id: u32,
     forgotten: u64,
@@ -249,9 +255,9 @@ impl Gallery {
         let queries = &queries[..queries.len().min(MAX_PEOPLE)];
         let columns = self.entries.len();
         self.compare(queries, taken);
-        // Who is less similar than the grey band is nobody's match: two people who both look like one identity
-        // must not be spread over it and a worse one.
-        let max_cost = 1.0 - (self.settings.similarity - self.settings.band);
+        // Whose score is below all doubt is nobody's match: two people who both look like one identity must not be
+        // spread over it and a worse one.
+        let max_cost = 1.0 - (self.settings.similarity - self.settings.doubt);
         let matches: heapless::Vec<Option<usize>, MAX_PEOPLE> = if columns == 0 {
             queries.iter().map(|_| None).collect()
         } else {
@@ -262,8 +268,9 @@ impl Gallery {
             .iter()
             .enumerate()
             .map(|(row, query)| {
-                let similarity = &self.similarity[row * columns..(row + 1) * columns];
-                self.judge(query, similarity, matches.get(row).copied().flatten())
+                let span = row * columns..(row + 1) * columns;
+                let candidate = matches.get(row).copied().flatten().map(|at| (at, 1.0 - self.cost[span.start + at]));
+                self.judge(query, &self.similarity[span], candidate)
             })
             .collect();
         // Before anybody new moves into the table, who is known gets the time that keeps the place from being taken.
@@ -288,42 +295,51 @@ impl Gallery {
             .collect()
     }
 
-    /// Fills `similarity` and `cost`, `[queries, identities]`.
+    /// Fills `similarity` and `cost`, `[queries, identities]`; a cost is one less the score.
+    ///
+    /// The score of an identity is the similarity to it; that of the most similar one is raised by `lead` times what it
+    /// is ahead of the next one, or of `crowd` where the next one is further off. The more people are known, the more
+    /// similar is the best of all the wrong ones: how far the right one stands out changes less.
     fn compare(&mut self, queries: &[Query<'_>], taken: &[IdentityId]) {
         let columns = self.entries.len();
         for (row, query) in queries.iter().enumerate() {
+            let (mut best, mut next) = ((f32::NEG_INFINITY, None), self.settings.crowd);
             for (column, entry) in self.entries.iter().enumerate() {
                 let at = row * columns + column;
                 if taken.contains(&entry.id) {
                     self.similarity[at] = f32::NEG_INFINITY;
                     self.cost[at] = f32::INFINITY;
-                } else {
-                    self.similarity[at] = dot(query.embedding, self.prototype(column));
-                    self.cost[at] = 1.0 - self.similarity[at];
+                    continue;
                 }
+                let similarity = dot(query.embedding, self.prototype(column));
+                self.similarity[at] = similarity;
+                self.cost[at] = 1.0 - similarity;
+                if similarity > best.0 {
+                    next = next.max(best.0);
+                    best = (similarity, Some(at));
+                } else {
+                    next = next.max(similarity);
+                }
+            }
+            if let (similarity, Some(at)) = best {
+                self.cost[at] -= self.settings.lead * (similarity - next).max(0.0);
             }
         }
     }
 
-    /// What the similarities `[identities]` of one query say, given the identity it was matched to.
-    fn judge(&self, query: &Query<'_>, similarity: &[f32], matched: Option<usize>) -> Verdict {
+    /// What the similarities `[identities]` of one query say, given the identity it was matched to, and its score.
+    fn judge(&self, query: &Query<'_>, similarity: &[f32], matched: Option<(usize, f32)>) -> Verdict {
         let settings = &self.settings;
-        if query.embeddings < settings.min_embeddings {
-            return Verdict::Unsure(self.nearest(similarity));
+        let enough = query.embeddings >= settings.min_embeddings;
+        let needed = settings.similarity + if enough { 0.0 } else { settings.first };
+        match matched {
+            Some((at, score)) if score >= needed => {
+                Verdict::Known(Candidate { id: self.entries[at].id, similarity: similarity[at] })
+            }
+            None if enough => Verdict::New,
+            Some(_) if enough && query.embeddings >= settings.patience => Verdict::New,
+            _ => Verdict::Unsure(self.nearest(similarity)),
         }
-        let Some(best) = matched else { return Verdict::New };
-        let next = similarity
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != best)
-            .fold(f32::NEG_INFINITY, |next, (_, value)| next.max(*value));
-        let found = similarity[best];
-        let impatient = query.embeddings >= settings.patience;
-        let clear = found - next >= settings.margin;
-        if (clear && found >= settings.similarity + settings.band) || (impatient && found >= settings.similarity) {
-            return Verdict::Known(Candidate { id: self.entries[best].id, similarity: found });
-        }
-        if impatient { Verdict::New } else { Verdict::Unsure(self.nearest(similarity)) }
     }
 
     /// The most similar identities, best first.

@@ -17,6 +17,7 @@
 //! | [`nformer`] | rows -> fused embeddings |
 //! | [`gallery`] | fused embedding -> [`gallery::Assignment`] |
 //! | [`state`] | buffer and gallery <-> disk, across restarts |
+//! | [`recognition`] | embeddings with their tracks -> who each track is: buffer, fusion and gallery together |
 //! | [`eval`] | crops whose people are known -> how well they are told apart |
 //! | [`report`] | sighting -> standard output, log, serial port |
 //! | [`snapshot`] | frame and boxes -> pictures, only when asked for |
@@ -43,6 +44,7 @@ pub mod model;
 pub mod neighbors;
 pub mod nformer;
 pub mod pipeline;
+pub mod recognition;
 pub mod report;
 pub mod settings;
 pub mod snapshot;

@@ -5,7 +5,6 @@
 //! crops of one frame and end with it.
 
 mod assembly;
-mod fusion;
 mod kept;
 mod reload;
 pub mod timing;
@@ -17,14 +16,14 @@ use crate::crop::CropSettings;
 use crate::detector::Detector;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, Region};
-use crate::gallery::{Assignment, Gallery, IdentityId, Merge, Query};
+use crate::gallery::IdentityId;
 use crate::nformer::{Online, Recomputed};
-use crate::report::message::{Event, EventKind, Room, Sighting, State, pixels};
+use crate::recognition::{Change, Recognition, RecognitionBytes};
+use crate::report::message::{Event, EventKind, Room, Sighting, pixels};
 use crate::settings::Settings;
-use crate::size::{MAX_PEOPLE, NEIGHBORS};
+use crate::size::MAX_PEOPLE;
 use crate::state::Fingerprint;
 use crate::tracks::{TrackId, Tracks};
-use fusion::Fusion;
 use timing::Timing;
 
 pub use assembly::{Models, load_weights};
@@ -32,9 +31,6 @@ pub use kept::Restored;
 
 /// Events of one frame at most: everybody leaves, everybody enters, everybody is identified, and two are merged.
 const MAX_EVENTS: usize = 3 * MAX_PEOPLE + 1;
-
-/// Embeddings in a row that must contradict a track's identity before it is taken away.
-const CONTRADICTIONS: u32 = 2;
 
 /// What one frame showed.
 #[derive(Debug)]
@@ -71,14 +67,6 @@ pub struct MemoryItem {
     pub bytes: usize,
 }
 
-/// What the pipeline knows of one track.
-struct Person {
-    track: TrackId,
-    identity: Option<IdentityId>,
-    state: State,
-    similarity: Option<f32>,
-}
-
 /// All rooms of one camera.
 pub struct Pipeline {
     detector: Detector,
@@ -86,11 +74,7 @@ pub struct Pipeline {
     tracks: Tracks,
     crop: CropSettings,
     backbone: Backbone,
-    fusion: Fusion,
-    gallery: Gallery,
-    people: heapless::Vec<Person, MAX_PEOPLE>,
-    /// Query vectors of one frame, `[MAX_PEOPLE, D]`.
-    queries: Box<[f32]>,
+    recognition: Recognition,
     sightings: heapless::Vec<Sighting, MAX_PEOPLE>,
     events: heapless::Vec<Event, MAX_EVENTS>,
     counters: Counters,
@@ -106,7 +90,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// The rooms, ready to run. `online` is still empty, and has room for [`NEIGHBORS`] rows.
+    /// The rooms, ready to run. `online` is as for [`Recognition::new`].
     ///
     /// # Errors
     /// [`Error::EmbeddingWidth`] if the backbone's embeddings do not fit the fusion weights, [`Error::TooLarge`] if
@@ -116,20 +100,13 @@ impl Pipeline {
         if online.width() != width {
             return Err(Error::EmbeddingWidth { what: "fusion weights", expected: online.width(), found: width });
         }
-        if online.max_rows() < NEIGHBORS {
-            let (what, constant) = ("rows of the neighbour buffer", "NEIGHBORS");
-            return Err(Error::TooLarge { what, found: NEIGHBORS, max: online.max_rows(), constant });
-        }
         Ok(Self {
             detector,
             every: settings.detector.every,
             tracks: Tracks::new(settings.tracks.clone()),
             crop: settings.crop.clone(),
             backbone,
-            fusion: Fusion::new(online, settings.neighbors.eviction)?,
-            gallery: Gallery::new(settings.gallery.clone(), width),
-            people: heapless::Vec::new(),
-            queries: vec![0.0; MAX_PEOPLE * width].into(),
+            recognition: Recognition::new(online, settings.neighbors.eviction, settings.gallery.clone())?,
             sightings: heapless::Vec::new(),
             events: heapless::Vec::new(),
             counters: Counters::default(),
@@ -161,7 +138,7 @@ impl Pipeline {
         self.meet_and_part(frame);
         let asked = self.embed(frame)?;
         if !asked.is_empty() {
-            self.timing.time(Room::Nformer, || self.fusion.fuse(&asked))?;
+            self.timing.time(Room::Nformer, || self.recognition.fuse(&asked))?;
             self.recognise(&asked, frame);
         }
         self.tell(frame);
@@ -172,16 +149,16 @@ impl Pipeline {
     /// Counters since the start.
     pub fn counters(&self) -> Counters {
         Counters {
-            evictions: self.counters.evictions + self.fusion.evictions(),
+            evictions: self.counters.evictions + self.recognition.evictions(),
             ignored: self.counters.ignored + self.tracks.ignored() + self.detector.left_out(),
-            forgotten: self.counters.forgotten + self.gallery.forgotten(),
+            forgotten: self.counters.forgotten + self.recognition.gallery().forgotten(),
             ..self.counters
         }
     }
 
     /// Rows that the fusion network computed, by layer: all rows would be the rows held, each time.
     pub fn recomputed(&self) -> &[Recomputed] {
-        self.fusion.recomputed()
+        self.recognition.recomputed()
     }
 
     /// How long the rooms take.
@@ -196,65 +173,47 @@ impl Pipeline {
 
     /// Identities known now.
     pub fn identities(&self) -> usize {
-        self.gallery.len()
+        self.recognition.gallery().len()
     }
 
     /// Every fixed buffer and model with its bytes.
     pub fn memory(&self) -> Vec<MemoryItem> {
-        let (neighbors, nformer) = self.fusion.bytes();
+        let RecognitionBytes { neighbors, nformer, gallery, queries } = self.recognition.bytes();
         [
             ("detector", self.detector.bytes()),
             ("tracks", self.tracks.bytes()),
             ("backbone", self.backbone.bytes()),
             ("neighbors", neighbors),
             ("nformer", nformer),
-            ("gallery", self.gallery.bytes()),
-            ("pipeline", size_of::<Self>() + size_of_val(&*self.queries) + self.timing.bytes()),
+            ("gallery", gallery),
+            ("pipeline", size_of::<Self>() + queries + self.timing.bytes()),
         ]
         .map(|(name, bytes)| MemoryItem { name, bytes })
         .into()
     }
 
-    /// Says who left and who entered, and keeps one [`Person`] for each believed track.
+    /// Says who left and who entered.
     fn meet_and_part(&mut self, frame: &Frame<'_>) {
-        for person in &mut self.people {
-            (person.state, person.similarity) = (State::Tracked, None);
-        }
         for track in self.tracks.ended() {
-            let Some(at) = self.people.iter().position(|person| person.track == track.id) else { continue };
-            let person = self.people.swap_remove(at);
+            let Some(person) = self.recognition.part(track.id) else { continue };
             // Cannot fail here and below: MAX_EVENTS holds all that one frame can bring.
             let _ = self.events.push(event(EventKind::Left, track.id, person.identity, frame));
         }
         for track in self.tracks.visible() {
-            if self.people.iter().any(|person| person.track == track.id) {
-                continue;
+            if self.recognition.person(track.id).is_none() {
+                let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
             }
-            let person = Person { track: track.id, identity: None, state: State::Tracked, similarity: None };
-            let _ = self.people.push(person);
-            let _ = self.events.push(event(EventKind::Entered, track.id, None, frame));
         }
-        self.part_doubles();
-        let seen = visible_identities(&self.tracks, &self.people);
-        self.gallery.see(self.clock, seen);
+        self.recognition.see(self.tracks.visible().map(|track| track.id), self.clock);
+        self.settle();
     }
 
-    /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no
-    /// two people of a frame share an identity, and the later track was compared last.
-    fn part_doubles(&mut self) {
-        let mut held: heapless::Vec<IdentityId, MAX_PEOPLE> = heapless::Vec::new();
-        // Tracks stand oldest first.
+    /// Tells the tracks whose identity is settled: the others ask again sooner.
+    fn settle(&mut self) {
         let visible: heapless::Vec<TrackId, MAX_PEOPLE> = self.tracks.visible().map(|track| track.id).collect();
-        for track in visible.iter().rev() {
-            let Some(person) = self.people.iter_mut().find(|person| person.track == *track) else { continue };
-            let Some(identity) = person.identity else { continue };
-            if held.contains(&identity) {
-                person.identity = None;
-                self.tracks.settle(*track, false);
-            } else {
-                // Cannot fail: there are no more tracks than places.
-                let _ = held.push(identity);
-            }
+        for track in visible {
+            let certain = self.recognition.person(track).is_some_and(|person| person.certain);
+            self.tracks.settle(track, certain);
         }
     }
 
@@ -278,10 +237,7 @@ impl Pipeline {
                     Err(error) => return Err(error),
                 };
                 self.counters.embeddings += 1;
-                let gallery = &mut self.gallery;
-                self.timing.time(Room::Neighbors, || {
-                    self.fusion.push(embedding, id, self.clock, |previous, row| gallery.retire(previous, row))
-                })?;
+                self.timing.time(Room::Neighbors, || self.recognition.push(embedding, id, self.clock))?;
                 self.tracks.embedded(id);
                 // Cannot fail: nobody is due twice.
                 let _ = asked.push(id);
@@ -309,93 +265,26 @@ impl Pipeline {
         (whose, regions)
     }
 
-    /// Checks the people just embedded whose identity is settled, and asks the gallery who the others are.
+    /// Asks who the people just embedded are, and tells what changed.
     fn recognise(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
-        let start = Instant::now();
-        self.gallery.follow(self.fusion.owned());
-        for track in asked {
-            self.confirm(*track);
+        let changes = self.timing.time(Room::Gallery, || self.recognition.recognise(asked, self.clock));
+        for change in changes {
+            let event = match *change {
+                Change::Identified { track, identity } => event(EventKind::Identified, track, Some(identity), frame),
+                Change::Merged { track, merge } => {
+                    let merged = event(EventKind::Merged, track, Some(merge.kept), frame);
+                    Event { other: Some(merge.gone.0), ..merged }
+                }
+            };
+            let _ = self.events.push(event);
         }
-        let taken: heapless::Vec<IdentityId, MAX_PEOPLE> = visible_identities(&self.tracks, &self.people).collect();
-        let (whose, answers) = {
-            let open = asked.iter().filter(|track| identity_of(&self.people, **track).is_none());
-            let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(self.backbone.width()));
-            (whose, self.gallery.assign(&queries, &taken, self.clock))
-        };
-        for (track, answer) in whose.iter().zip(answers) {
-            self.settle(*track, &answer, frame);
-        }
-        self.merge(asked, frame);
-        self.timing.add(Room::Gallery, start.elapsed());
-    }
-
-    /// Makes one of two identities that turned out to be one person, everywhere.
-    fn merge(&mut self, asked: &[TrackId], frame: &Frame<'_>) {
-        let changed = asked.iter().filter_map(|track| identity_of(&self.people, *track));
-        let Some(Merge { kept, gone }) = self.gallery.merge(changed) else { return };
-        self.fusion.rename(gone, kept);
-        for person in &mut self.people {
-            if person.identity == Some(gone) {
-                person.identity = Some(kept);
-            }
-        }
-        let Some(track) = asked.iter().find(|track| identity_of(&self.people, **track) == Some(kept)) else { return };
-        let merged = event(EventKind::Merged, *track, Some(kept), frame);
-        // Cannot fail: MAX_EVENTS holds it.
-        let _ = self.events.push(Event { other: Some(gone.0), ..merged });
-    }
-
-    /// Compares the newest rows of `track` with the identity it has. Rows that agree become the identity's. Two in a
-    /// row that contradict it take the identity away: the track has gone over to somebody else where two people met.
-    fn confirm(&mut self, track: TrackId) {
-        let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
-        let Some(identity) = person.identity else { return };
-        let vector = &mut self.queries[..self.backbone.width()];
-        let rows = self.fusion.open_mean(track, vector);
-        if rows == 0 {
-            return;
-        }
-        let Some(similarity) = self.gallery.similarity(identity, vector) else {
-            // The gallery forgot it while the person was out of sight.
-            person.identity = None;
-            self.tracks.settle(track, false);
-            return;
-        };
-        if !self.gallery.contradicts(similarity) {
-            (person.state, person.similarity) = (State::Known, Some(similarity));
-            self.fusion.claim(track, identity);
-            self.tracks.settle(track, true);
-            return;
-        }
-        (person.state, person.similarity) = (State::Unsure, Some(similarity));
-        if rows >= CONTRADICTIONS {
-            person.identity = None;
-        }
-        self.tracks.settle(track, false);
-    }
-
-    /// Writes the gallery's answer about `track` into everything that keeps it.
-    fn settle(&mut self, track: TrackId, answer: &Assignment, frame: &Frame<'_>) {
-        let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
-        let (identity, state, similarity) = match answer {
-            Assignment::Known { id, similarity } => (Some(*id), State::Known, Some(*similarity)),
-            Assignment::New { id } => (Some(*id), State::New, None),
-            Assignment::Unsure { candidates } => {
-                (None, State::Unsure, candidates.first().map(|candidate| candidate.similarity))
-            }
-        };
-        *person = Person { track, identity, state, similarity };
-        if let Some(identity) = identity {
-            self.fusion.claim(track, identity);
-            self.tracks.settle(track, true);
-            let _ = self.events.push(event(EventKind::Identified, track, Some(identity), frame));
-        }
+        self.settle();
     }
 
     /// Writes one sighting for each person in view.
     fn tell(&mut self, frame: &Frame<'_>) {
         for track in self.tracks.visible() {
-            let Some(person) = self.people.iter().find(|person| person.track == track.id) else { continue };
+            let Some(person) = self.recognition.person(track.id) else { continue };
             // Cannot fail: there are no more tracks than places.
             let _ = self.sightings.push(Sighting {
                 frame: frame.sequence(),
@@ -410,34 +299,6 @@ impl Pipeline {
             });
         }
     }
-}
-
-/// What to ask the gallery about the tracks in `open`: for each that has fused rows, their mean in one of `vectors`.
-fn queries<'a, 'v>(
-    open: impl Iterator<Item = &'a TrackId>,
-    fusion: &Fusion,
-    vectors: impl Iterator<Item = &'v mut [f32]>,
-) -> (heapless::Vec<TrackId, MAX_PEOPLE>, heapless::Vec<Query<'v>, MAX_PEOPLE>) {
-    let (mut whose, mut queries) = (heapless::Vec::new(), heapless::Vec::new());
-    for (track, embedding) in open.zip(vectors) {
-        let embeddings = fusion.open_mean(*track, embedding);
-        if embeddings > 0 {
-            // Cannot fail: there are no more tracks than places.
-            let _ = whose.push(*track);
-            let _ = queries.push(Query { embedding, embeddings });
-        }
-    }
-    (whose, queries)
-}
-
-fn identity_of(people: &[Person], track: TrackId) -> Option<IdentityId> {
-    people.iter().find(|person| person.track == track).and_then(|person| person.identity)
-}
-
-fn visible_identities<'a>(tracks: &'a Tracks, people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {
-    tracks
-        .visible()
-        .filter_map(|track| people.iter().find(|person| person.track == track.id).and_then(|person| person.identity))
 }
 
 fn event(kind: EventKind, track: TrackId, identity: Option<IdentityId>, frame: &Frame<'_>) -> Event {

@@ -226,7 +226,7 @@ fn lists_choose_on_val_and_the_report_stands_alone() {
     let found = outcome(&call(&[&dataset, "--json", "--report", &out.display().to_string()]));
     assert_eq!((&found["split"], &found["tuned_on"]), (&"test".into(), &"val".into()));
     assert_eq!((&found["queries"], &found["gallery"]), (&8.into(), &16.into()));
-    assert!(found["stream"]["calibration"]["at_1_percent"]["threshold"].is_number());
+    assert!(found["stream"]["calibration"]["at_1_percent"]["similarity"].is_number());
     assert_eq!(found["sweep"].as_array().map(Vec::len), Some(5 * (8 + 12)));
 
     let page = fs::read_to_string(out.join("index.html")).expect("the page");

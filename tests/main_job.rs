@@ -125,8 +125,8 @@ fn identity_at(frame: u64, place: Box4) -> Option<u64> {
 #[test]
 fn who_leaves_and_returns_keeps_the_identity() {
     // From tests/clips/README.md, some frames before leaving and after coming back, where all of the person is seen.
-    // The man in navy is recognised by a hair (cosine 0.707, and 0.70 is needed): another processor's rounding may
-    // make him a new person, so he is told but not held.
+    // The man in navy comes back turned round, no more similar than the strangers of whom 1 % would pass for somebody
+    // else (cosine 0.71): he is told but not held.
     let walks = [
         ("woman in red", true, (65, [50.9, 92.8, 22.6, 67.3]), (95, [100.2, 92.2, 23.3, 68.5])),
         ("man in a black coat", true, (38, [609.4, 192.0, 30.6, 101.6]), (104, [487.5, 156.0, 35.3, 88.0])),

@@ -15,8 +15,9 @@ use nformer_edge::backbone::Embedding;
 use nformer_edge::detector::{BBox, Detection};
 use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
 use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
-use nformer_edge::nformer::{Landmarks, NFormer, Precision, Weights};
-use nformer_edge::size::MAX_PEOPLE;
+use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights};
+use nformer_edge::recognition::{Change, Recognition};
+use nformer_edge::size::{MAX_PEOPLE, NEIGHBORS};
 use nformer_edge::state;
 use nformer_edge::tracks::{TrackId, TrackSettings, Tracks};
 use random_weights::{Random, Shape, random_tensors, to_bytes};
@@ -161,4 +162,42 @@ fn a_state_is_written_without_a_request_for_memory() {
     });
     assert_eq!((count, bytes.len()), (0, bytes.capacity()));
     assert!(gallery.len() > 5);
+}
+
+#[test]
+fn two_thousand_frames_of_recognition_allocate_nothing() {
+    const WIDTH: usize = 32;
+    let shape = Shape { width: WIDTH, heads: 2, layers: 1, feed_forward: 64, agents: 3, mean_weight: 0.5 };
+    let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", "2")]);
+    let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
+    let online = Online::new(weights, NEIGHBORS, 5).unwrap();
+    let mut recognition = Recognition::new(online, EvictionPolicy::Redundant, GallerySettings::default()).unwrap();
+    let mut random = Random::new(5);
+    let mut row = vec![0.0; WIDTH];
+    let (mut identified, mut left) = (0, 0);
+    let count = requests(|| {
+        for frame in 0..2_000_u32 {
+            // Two at a time, for ten frames; the same twenty people come back again and again.
+            let tracks = [1, 2].map(|at| TrackId(frame / 10 * 2 + at));
+            let now = Duration::from_millis(u64::from(frame) * 200);
+            if frame % 10 == 0 && frame > 0 {
+                let ended = tracks.map(|track| recognition.part(TrackId(track.0 - 2)));
+                left += ended.iter().flatten().filter(|person| person.identity.is_some()).count();
+            }
+            recognition.see(tracks.into_iter(), now);
+            for track in tracks {
+                let person = track.0 % 20 * 7;
+                for (at, value) in (0_u32..).zip(&mut row) {
+                    *value = ((person * 31 + at * person) as f32).sin() + 0.1 * random.value();
+                }
+                recognition.push(Embedding::normalise(&mut row).unwrap(), track, now).unwrap();
+            }
+            recognition.fuse(&tracks).unwrap();
+            let changes = recognition.recognise(&tracks, now).iter();
+            identified += changes.filter(|change| matches!(change, Change::Identified { .. })).count();
+        }
+    });
+    assert_eq!(count, 0);
+    assert!(identified > 50 && left > 50, "somebody is recognised: {identified} {left}");
+    assert!(recognition.evictions() > 1_000, "and the buffer was full: {}", recognition.evictions());
 }

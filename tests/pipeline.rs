@@ -25,8 +25,8 @@ fn settings() -> Settings {
     // To a network trained on people two painted figures are much alike, while a figure is always the same: what is
     // far apart for people is near here.
     settings.gallery.similarity = 0.95;
-    settings.gallery.band = 0.02;
-    settings.gallery.margin = 0.0;
+    settings.gallery.doubt = 0.02;
+    settings.gallery.lead = 0.0;
     settings.gallery.contradiction = 0.93;
     settings
 }

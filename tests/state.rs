@@ -395,7 +395,16 @@ fn kill(times: u32) {
         let interval = INTERVAL.to_string();
         let mut run = command(&dir, &["--clip.loops", "1000000", "--state.interval_s", &interval]);
         // Hardly anybody is ever alike, so that there are many identities.
-        run.args(["--gallery.similarity", "0.995", "--gallery.band", "0", "--gallery.merge", "1"]);
+        run.args([
+            "--gallery.similarity",
+            "0.995",
+            "--gallery.doubt",
+            "0",
+            "--gallery.lead",
+            "0",
+            "--gallery.merge",
+            "1",
+        ]);
         run.args(["--gallery.min_embeddings", "1", "--detector.kind", detector]);
         run.stdout(File::create(&lines).expect("a file")).stderr(Stdio::null());
         let mut run = Running(run.spawn().expect("the program was built by cargo"));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms in the order of the data; a room may import what stands above it.
-const ROOMS: [&str; 17] = [
+const ROOMS: [&str; 18] = [
     "frame",
     "camera",
     "int8",
@@ -19,6 +19,7 @@ const ROOMS: [&str; 17] = [
     "nformer",
     "gallery",
     "state",
+    "recognition",
     "eval",
     "report",
     "snapshot",

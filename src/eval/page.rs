@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use super::market::Split;
 use super::outcome::Outcome;
-use super::re_entry::ReEntryFigures;
+use super::re_entry::{Curve, ReEntryFigures};
 use super::rows::Rows;
-use super::stream::StreamFigures;
+use super::stream::{StreamFigures, Tally};
 use super::table::{Method, Protocol};
 use crate::error::Result;
 use crate::nformer::Precision;
@@ -264,14 +264,14 @@ fn re_entry(figures: &ReEntryFigures) -> String {
          settings; gaps within a sequence.</p>",
     );
     let runs =
-        [("settings as given", Some(&figures.product)), ("thresholds of the other split", figures.calibrated.as_ref())];
+        [("settings as given", Some(&figures.product)), ("threshold of the other split", figures.calibrated.as_ref())];
     for (title, run) in runs {
-        if let Some(StreamFigures { similarity, band, tally, forgotten }) = run {
+        if let Some(StreamFigures { similarity, tally, forgotten }) = run {
             put(
                 &mut html,
                 format_args!(
-                    "<h3>{title}: known from {similarity:.3}, put off within {band:.3}</h3><p>{} crops in {} tracks ({} too short to be answered for) of {} people got {} numbers \
-                 ({forgotten} forgotten). IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}; {} switches; {:.1} % of the answers unsure.</p>\
+                    "<h3>{title}: known from {similarity:.2}</h3><p>{} crops in {} tracks ({} too short to be answered for) of {} people got {} numbers \
+                 ({forgotten} forgotten). IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}; {} switches; {:.1} % of the answers unsure. Old number after a minute and more {:.1} %, somebody else's {:.2} % of all visits.</p>\
                  <table><tr><th>back after<th>times<th>old number<th>%<th>% of those answered<th>new number<th>somebody else's<th>none</tr>",
                     tally.crops,
                     tally.tracks,
@@ -282,7 +282,9 @@ fn re_entry(figures: &ReEntryFigures) -> String {
                     tally.idp,
                     tally.idr,
                     tally.switches,
-                    tally.unsure
+                    tally.unsure,
+                    tally.recall,
+                    tally.false_matches
                 ),
             );
             for entry in &tally.re_entries {
@@ -305,39 +307,43 @@ fn re_entry(figures: &ReEntryFigures) -> String {
             html.push_str("</table>");
         }
     }
-    let Some(calibration) = &figures.calibration else { return html };
-    let line = |name: &str, colour, of: fn(&super::ThresholdPoint) -> f64| Series {
-        name: name.into(),
-        colour,
-        line: Line::Solid,
-        points: calibration
-            .curve
-            .iter()
-            .map(|point| (f64::from(point.threshold), of(point), format!("{:.2}: {:.1} %", point.threshold, of(point))))
-            .collect(),
+    for curve in figures.calibration.iter().chain([&figures.curve]) {
+        html.push_str(&thresholds(curve));
+    }
+    html
+}
+
+/// One split at every threshold.
+fn thresholds(curve: &Curve) -> String {
+    let line = |name: &str, colour, of: fn(&Tally) -> f64| {
+        let point = |StreamFigures { similarity, tally, .. }: &StreamFigures| {
+            (f64::from(*similarity), of(tally), format!("{similarity:.2}: {:.1} %", of(tally)))
+        };
+        Series { name: name.into(), colour, line: Line::Solid, points: curve.points.iter().map(point).collect() }
     };
     let chart = Chart {
-        across: "similarity from which a person is known",
+        across: "score from which a person is known",
         up: "%",
         log: false,
-        marks: [0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0].map(|mark| (mark, format!("{mark:.1}"))).into(),
+        marks: [0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2].map(|mark| (mark, format!("{mark:.1}"))).into(),
         series: vec![
-            line("true matches kept", COLOURS[2], |point| point.recall),
-            line("false matches", "#dc2626", |point| point.false_matches),
+            line("old number after a minute", COLOURS[2], |tally| tally.recall),
+            line("IDF1", COLOURS[1], |tally| tally.idf1),
+            line("unsure", COLOURS[0], |tally| tally.unsure),
+            line("somebody else's number", "#dc2626", |tally| tally.false_matches),
         ],
     };
+    let chosen = &curve.at_1_percent;
+    let mut html = String::new();
     put(
         &mut html,
         format_args!(
-            "<h3>Thresholds on {}</h3><p>{} people, NFormer online in {} rows: 1 % false matches at <b>{:.3}</b> ({:.1} % of the true ones kept), 5 % at {:.3} ({:.1} %).</p>\
-         <figure class=\"half\">{}</figure>",
-            escape(&calibration.split),
-            calibration.identities,
-            calibration.neighbors,
-            calibration.at_1_percent.threshold,
-            calibration.at_1_percent.recall,
-            calibration.at_5_percent.threshold,
-            calibration.at_5_percent.recall,
+            "<h3>Thresholds on {}</h3><p>{} people: 1 % of all visits get somebody else's number at <b>{:.2}</b>, where {:.1} % get the old one \
+         after a minute and more.</p><figure class=\"half\">{}</figure>",
+            escape(&curve.split),
+            curve.identities,
+            chosen.similarity,
+            chosen.tally.recall,
             chart.svg()
         ),
     );

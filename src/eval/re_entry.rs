@@ -1,37 +1,32 @@
-//! The stream with the product's thresholds, and with thresholds chosen on another split.
+//! The stream with the product's settings, with a threshold chosen on another split, and for every threshold.
 
 use serde::Serialize;
 
-use super::fuse_online;
 use super::market::Split;
 use super::rows::Rows;
 use super::stream::{StreamFigures, StreamSetup, replay};
-use super::threshold::{PrototypeSimilarities, ThresholdPoint};
 use crate::error::Result;
 use crate::gallery::GallerySettings;
-use crate::size::NEIGHBORS;
 
-/// Share of false matches from which on a person is known at once.
-const SURE: f64 = 0.01;
+/// False matches at which a threshold is chosen, as a share of all visits.
+const FALSE_MATCHES: f64 = 0.01;
 
-/// Share of false matches from which on a person is known when patience ends.
-const IMPATIENT: f64 = 0.05;
+/// Ends and step of the curve, in hundredths.
+const CURVE: std::ops::RangeInclusive<u16> = 60..=120;
+const STEP: usize = 2;
 
-/// Thresholds of fused rows, online in the buffer of this build.
+/// A split at each of many thresholds `gallery.similarity`, from low to high, all else as set.
 #[derive(Clone, Debug, Serialize)]
-pub struct Calibration {
-    /// The split they were chosen on.
+pub struct Curve {
+    /// The split.
     pub split: String,
     /// People in it: the best of many others is more similar than the best of few.
     pub identities: usize,
-    /// Rows of the buffer.
-    pub neighbors: usize,
-    /// The threshold at 1 % false matches.
-    pub at_1_percent: ThresholdPoint,
-    /// The threshold at 5 % false matches.
-    pub at_5_percent: ThresholdPoint,
-    /// Thresholds in small steps.
-    pub curve: Vec<ThresholdPoint>,
+    /// The lowest threshold with false matches of 1 % of all visits, to the nearest visit, or below; the highest tried if
+    /// there is none.
+    pub at_1_percent: StreamFigures,
+    /// Every threshold.
+    pub points: Vec<StreamFigures>,
 }
 
 /// What the stream showed.
@@ -39,13 +34,15 @@ pub struct Calibration {
 pub struct ReEntryFigures {
     /// With the settings given.
     pub product: StreamFigures,
-    /// With `gallery.similarity` at 5 % false matches and `gallery.band` reaching to 1 %, both of `calibration`.
+    /// With the threshold that is chosen on `calibration`.
     pub calibrated: Option<StreamFigures>,
-    /// None where there is no split to choose on.
-    pub calibration: Option<Calibration>,
+    /// The split to choose on; none where there is no other.
+    pub calibration: Option<Curve>,
+    /// The split itself.
+    pub curve: Curve,
 }
 
-/// Replays `split`, and chooses thresholds on `tuning`.
+/// Replays `split`, and chooses a threshold on `tuning`.
 ///
 /// # Errors
 /// What the fusion network and the buffer refuse.
@@ -56,28 +53,27 @@ pub fn re_entry(
     setup: &StreamSetup,
 ) -> Result<ReEntryFigures> {
     let product = replay(split, rows, setup)?;
-    let calibration = tuning.map(|(split, rows)| calibrate(split, rows, setup)).transpose()?;
+    let calibration = tuning.map(|(split, rows)| curve(split, rows, setup)).transpose()?;
     let calibrated = match &calibration {
-        Some(Calibration { at_1_percent, at_5_percent, .. }) => {
-            let similarity = at_5_percent.threshold;
-            let gallery =
-                GallerySettings { similarity, band: at_1_percent.threshold - similarity, ..setup.gallery.clone() };
-            Some(replay(split, rows, &StreamSetup { gallery, ..setup.clone() })?)
-        }
+        Some(chosen) => Some(replay_at(split, rows, setup, chosen.at_1_percent.similarity)?),
         None => None,
     };
-    Ok(ReEntryFigures { product, calibrated, calibration })
+    Ok(ReEntryFigures { product, calibrated, calibration, curve: curve(split, rows, setup)? })
 }
 
-fn calibrate(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<Calibration> {
-    let fused = fuse_online(&setup.weights, NEIGHBORS, setup.top_k, rows)?.rows;
-    let similarities = PrototypeSimilarities::new(&fused, &split.crops)?;
-    Ok(Calibration {
-        split: split.name.clone(),
-        identities: split.identities(),
-        neighbors: NEIGHBORS,
-        at_1_percent: similarities.at_false_matches(SURE),
-        at_5_percent: similarities.at_false_matches(IMPATIENT),
-        curve: similarities.curve(),
-    })
+fn curve(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<Curve> {
+    let at = |hundredth: u16| replay_at(split, rows, setup, f32::from(hundredth) / 100.0);
+    let points = CURVE.step_by(STEP).map(at).collect::<Result<Vec<_>>>()?;
+    let strict = points.iter().position(|point| {
+        let visits = point.tally.tracks as f64;
+        // Half a visit is room for rounding.
+        point.tally.false_matches / 100.0 * visits < (FALSE_MATCHES * visits).round() + 0.5
+    });
+    let chosen = points[strict.unwrap_or(points.len() - 1)].clone();
+    Ok(Curve { split: split.name.clone(), identities: split.identities(), at_1_percent: chosen, points })
+}
+
+fn replay_at(split: &Split, rows: &Rows, setup: &StreamSetup, similarity: f32) -> Result<StreamFigures> {
+    let gallery = GallerySettings { similarity, ..setup.gallery.clone() };
+    replay(split, rows, &StreamSetup { gallery, ..setup.clone() })
 }

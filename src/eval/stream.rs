@@ -1,12 +1,12 @@
 //! Re-entry: crops in order of capture through buffer, network and gallery, as the pipeline leads embeddings through them.
 //!
-//! Boxes are given, and tracks too (a tracker without a mistake, see [`track_means`](super::track_means)); everything behind is the product's: the rooms
-//! [`neighbors`](crate::neighbors), [`nformer`](crate::nformer), [`gallery`](crate::gallery) with their settings. Crops of one camera and frame are
-//! answered together, all cameras share one gallery, and every crop is embedded.
+//! Boxes are given, and tracks too (a tracker without a mistake, see [`track_means`](super::track_means)); everything behind is the
+//! product's [`Recognition`] with its settings. Crops of one camera and frame are answered together, all cameras share
+//! one gallery, and every crop is embedded.
 
-mod recogniser;
 mod tally;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,11 +14,14 @@ use serde::Serialize;
 use super::market::Split;
 use super::mean;
 use super::rows::Rows;
+use crate::backbone::Embedding;
 use crate::error::Result;
-use crate::gallery::GallerySettings;
+use crate::gallery::{GallerySettings, Merge};
 use crate::neighbors::EvictionPolicy;
-use crate::nformer::Weights;
-use recogniser::Recogniser;
+use crate::nformer::{Online, Weights};
+use crate::recognition::{Change, Recognition, State};
+use crate::size::NEIGHBORS;
+use crate::tracks::TrackId;
 
 pub use tally::{ReEntry, Tally};
 
@@ -42,10 +45,8 @@ pub struct StreamSetup {
 /// Figures of one stream.
 #[derive(Clone, Debug, Serialize)]
 pub struct StreamFigures {
-    /// Similarity from which a person was known.
+    /// Score from which a person was known.
     pub similarity: f32,
-    /// Half width of the band in which an answer was put off.
-    pub band: f32,
     /// What was counted.
     #[serde(flatten)]
     pub tally: Tally,
@@ -94,12 +95,48 @@ pub fn replay(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<StreamF
             sequence: crop.sequence,
         })
         .collect();
-    let mut recogniser = Recogniser::new(setup, rows.width())?;
-    let mut answers = Vec::with_capacity(steps.len());
+    let online = Online::new(setup.weights.clone(), NEIGHBORS, setup.top_k)?;
+    let mut recognition = Recognition::new(online, setup.eviction, setup.gallery.clone())?;
+    let ends: BTreeMap<u32, usize> = steps.iter().enumerate().map(|(at, step)| (step.track, at)).collect();
+    let (mut answers, mut merges) = (Vec::with_capacity(steps.len()), Vec::new());
     for frame in steps.chunk_by(|one, next| (one.time, one.camera) == (next.time, next.camera)) {
-        recogniser.frame(frame, rows, &mut answers)?;
+        lead(&mut recognition, frame, rows, &mut answers, &mut merges)?;
+        for step in frame.iter().filter(|step| ends[&step.track] < answers.len()) {
+            recognition.part(TrackId(step.track));
+        }
     }
-    let tally = Tally::count(&steps, &answers, recogniser.merges(), setup.gallery.min_embeddings);
-    let GallerySettings { similarity, band, .. } = setup.gallery;
-    Ok(StreamFigures { similarity, band, tally, forgotten: recogniser.forgotten() })
+    let tally = Tally::count(&steps, &answers, &merges, setup.gallery.min_embeddings);
+    Ok(StreamFigures { similarity: setup.gallery.similarity, tally, forgotten: recognition.gallery().forgotten() })
+}
+
+/// Leads the crops of one frame through, and adds one answer for each.
+fn lead(
+    recognition: &mut Recognition,
+    frame: &[Step],
+    rows: &Rows,
+    answers: &mut Vec<Answer>,
+    merges: &mut Vec<(usize, Merge)>,
+) -> Result<()> {
+    let Some(now) = frame.first().map(|step| step.time) else { return Ok(()) };
+    let mut asked: Vec<TrackId> = frame.iter().map(|step| TrackId(step.track)).collect();
+    asked.sort_unstable();
+    asked.dedup();
+    recognition.see(asked.iter().copied(), now);
+    for step in frame {
+        let mut row = rows.row(step.row).to_vec();
+        recognition.push(Embedding::normalise(&mut row)?, TrackId(step.track), now)?;
+    }
+    recognition.fuse(&asked)?;
+    let after = answers.len() + frame.len();
+    merges.extend(recognition.recognise(&asked, now).iter().filter_map(|change| match change {
+        Change::Merged { merge, .. } => Some((after, *merge)),
+        Change::Identified { .. } => None,
+    }));
+    answers.extend(frame.iter().map(|step| {
+        let person = recognition.person(TrackId(step.track));
+        let identity = person.and_then(|person| person.identity).map(|identity| identity.0);
+        let unsure = identity.is_none() || person.is_some_and(|person| person.state == State::Unsure);
+        Answer { identity, unsure }
+    }));
+    Ok(())
 }

@@ -15,8 +15,13 @@ fn vector(axis: usize, lean: f32) -> Vec<f32> {
     values
 }
 
+/// Similarity alone: known from 0.7, new below 0.6.
+fn settings() -> GallerySettings {
+    GallerySettings { min_embeddings: 1, similarity: 0.7, lead: 0.0, doubt: 0.1, ..GallerySettings::default() }
+}
+
 fn gallery() -> Gallery {
-    Gallery::new(GallerySettings { min_embeddings: 1, ..GallerySettings::default() }, WIDTH)
+    Gallery::new(settings(), WIDTH)
 }
 
 fn ask(gallery: &mut Gallery, people: &[Vec<f32>], now: u64) -> Vec<Assignment> {
@@ -43,17 +48,17 @@ fn a_stranger_is_new_and_known_when_back() {
 fn a_grey_answer_is_put_off_with_its_candidates_until_patience_ends() {
     let mut gallery = gallery();
     ask(&mut gallery, &[vector(0, 0.0)], 0);
-    // cos = 1 / sqrt(1 + 0.9^2) = 0.743: inside 0.7 +- 0.09.
-    let grey = vector(0, 0.9);
+    // cos = 1 / sqrt(1 + 1.1^2) = 0.673: between 0.6 and 0.7.
+    let grey = vector(0, 1.1);
     let answer = ask(&mut gallery, std::slice::from_ref(&grey), 1);
     let Assignment::Unsure { candidates } = &answer[0] else { panic!("{answer:?}") };
     assert_eq!(candidates.len(), 1);
     assert_eq!(candidates[0].id, IdentityId(1));
-    assert!((candidates[0].similarity - 0.743).abs() < 1e-3);
+    assert!((candidates[0].similarity - 0.673).abs() < 1e-3);
 
     let query = Query { embedding: &grey, embeddings: GallerySettings::default().patience };
     let answer = gallery.assign(&[query], &[], Duration::from_secs(2));
-    assert_eq!(known(&answer[0]), Some(1), "above the threshold, and there is no more to wait for");
+    assert_eq!(answer[0], Assignment::New { id: IdentityId(2) }, "there is no more to wait for");
 }
 
 #[test]
@@ -75,15 +80,39 @@ fn who_is_in_view_cannot_be_somebody_else_too() {
 }
 
 #[test]
-fn a_tie_between_two_identities_is_unsure() {
-    let mut gallery = gallery();
+fn who_stands_out_is_known_and_a_tie_between_two_is_unsure() {
+    let mut gallery = Gallery::new(GallerySettings { similarity: 0.8, lead: 0.5, crowd: 0.5, ..settings() }, WIDTH);
     ask(&mut gallery, &[vector(0, 0.0), vector(1, 0.0)], 0);
     let mut between = vec![0.0; WIDTH];
     between[..2].copy_from_slice(&[1.0, 1.0]);
     assert!(l2_normalise(&mut between));
     let answer = ask(&mut gallery, &[between], 1);
     let Assignment::Unsure { candidates } = &answer[0] else { panic!("{answer:?}") };
-    assert_eq!(candidates.len(), 2);
+    assert_eq!(candidates.len(), 2, "0.707 to both, and 0.8 is needed");
+
+    // As similar to the first, and not to the second: 0.707 + 0.5 * (0.707 - 0.5) = 0.81.
+    let mut aside = vec![0.0; WIDTH];
+    (aside[0], aside[4]) = (1.0, 1.0);
+    assert!(l2_normalise(&mut aside));
+    assert_eq!(known(&ask(&mut gallery, std::slice::from_ref(&aside), 2)[0]), Some(1));
+    gallery.settings.crowd = 0.6;
+    let answer = ask(&mut gallery, &[aside], 3);
+    assert!(matches!(answer[0], Assignment::Unsure { .. }), "0.76 where strangers are that similar: {answer:?}");
+}
+
+#[test]
+fn the_first_embedding_must_be_clearer_and_makes_nobody_new() {
+    let mut gallery = Gallery::new(GallerySettings { min_embeddings: 2, first: 0.1, ..settings() }, WIDTH);
+    let answers = ask(&mut gallery, &[vector(0, 0.0)], 0);
+    assert!(matches!(&answers[0], Assignment::Unsure { candidates } if candidates.is_empty()), "{answers:?}");
+    let mut twice = |embedding: &[f32], embeddings| {
+        gallery.assign(&[Query { embedding, embeddings }], &[], Duration::from_secs(1)).remove(0)
+    };
+    assert_eq!(twice(&vector(0, 0.0), 2), Assignment::New { id: IdentityId(1) });
+    // cos = 0.743 and 0.958; 0.8 is needed at first, 0.7 then.
+    assert!(matches!(twice(&vector(0, 0.9), 1), Assignment::Unsure { .. }));
+    assert_eq!(known(&twice(&vector(0, 0.9), 2)), Some(1));
+    assert_eq!(known(&twice(&vector(0, 0.3), 1)), Some(1));
 }
 
 #[test]
@@ -106,7 +135,7 @@ fn a_prototype_follows_the_rows_and_keeps_what_left() {
 
 #[test]
 fn the_unseen_are_forgotten_and_their_numbers_never_used_again() {
-    let settings = GallerySettings { min_embeddings: 1, ttl_s: 60, ..GallerySettings::default() };
+    let settings = GallerySettings { ttl_s: 60, ..settings() };
     let mut gallery = Gallery::new(settings, WIDTH);
     ask(&mut gallery, &[vector(0, 0.0), vector(2, 0.0)], 0);
     gallery.see(Duration::from_secs(50), [IdentityId(2)].into_iter());
@@ -118,10 +147,7 @@ fn the_unseen_are_forgotten_and_their_numbers_never_used_again() {
 
 #[test]
 fn a_full_gallery_forgets_the_least_recently_seen() {
-    let mut gallery = Gallery::new(
-        GallerySettings { min_embeddings: 1, similarity: 1.0, band: 0.0, ..GallerySettings::default() },
-        WIDTH,
-    );
+    let mut gallery = Gallery::new(GallerySettings { similarity: 1.0, doubt: 0.0, ..settings() }, WIDTH);
     for person in 0..=MAX_IDENTITIES {
         let lean = person as f32 / 10.0;
         ask(&mut gallery, &[vector(person, lean)], person as u64);
@@ -163,13 +189,12 @@ fn two_who_were_seen_together_are_never_merged() {
 
 #[test]
 fn a_known_person_is_not_evicted_by_a_new_one_of_the_same_frame() {
-    let settings = GallerySettings { min_embeddings: 1, similarity: 1.0, band: 0.0, ..GallerySettings::default() };
+    let settings = GallerySettings { similarity: 1.0, doubt: 0.0, ..settings() };
     let mut gallery = Gallery::new(settings, WIDTH);
     for person in 0..MAX_IDENTITIES {
         ask(&mut gallery, &[vector(person, person as f32 / 10.0)], person as u64);
     }
     gallery.settings.similarity = 0.9999;
-    gallery.settings.margin = 0.0;
     assert_eq!(gallery.len(), MAX_IDENTITIES);
     // The least recently seen one comes back together with a stranger.
     let stranger: Vec<f32> = vector(0, 0.0).iter().map(|value| -value).collect();

@@ -1,7 +1,4 @@
-//! What of the pipeline is kept across restarts: the neighbour buffer and the gallery.
-//!
-//! Tracks are not: after a restart nobody stands where they stood. Whoever is in view then is a new track, is embedded
-//! anew and recognised.
+//! The pipeline across restarts: its clock, its numbers, and what [`recognition`](crate::recognition) keeps.
 
 use std::time::Duration;
 
@@ -37,12 +34,12 @@ impl Pipeline {
 
     /// The number that the next new identity gets.
     pub fn next_identity(&self) -> IdentityId {
-        self.gallery.next_id()
+        self.recognition.gallery().next_id()
     }
 
     /// Another number than before if there is something new to save.
     pub fn changes(&self) -> u64 {
-        self.peopled.wrapping_add(self.gallery.forgotten())
+        self.peopled.wrapping_add(self.recognition.gallery().forgotten())
     }
 
     /// Writes the state behind the header in `buffer`. Rows older than `gallery.ttl_s` are left out.
@@ -51,12 +48,10 @@ impl Pipeline {
             width: self.backbone.width(),
             clock: self.clock,
             clocks,
-            next_identity: self.gallery.next_id(),
+            next_identity: self.next_identity(),
             next_track: self.tracks.next_id(),
         };
-        let oldest = self.clock.saturating_sub(self.gallery.ttl());
-        let rows = self.fusion.saved().filter(|row| row.row.tag.time >= oldest);
-        state::encode(buffer, &head, rows, self.gallery.saved(), |one, other| self.gallery.met(one, other));
+        self.recognition.save(&head, buffer);
     }
 
     /// Takes back a state that was saved, before the first frame. What expired since then is left out; of what is too
@@ -66,28 +61,17 @@ impl Pipeline {
     /// [`Error::EmbeddingWidth`](crate::Error::EmbeddingWidth) and
     /// [`Error::BadEmbedding`](crate::Error::BadEmbedding) if these are not the embeddings of this pipeline's models.
     pub fn restore(&mut self, contents: &Contents, clocks: &Clocks, next_identity: IdentityId) -> Result<Restored> {
-        let Contents { head, rows, identities, met } = contents;
+        let head = &contents.head;
         let away = clocks.since(&head.clocks);
         self.epoch = head.clock.saturating_add(away);
         self.clock = self.epoch;
         self.tracks.number_from(head.next_track);
-        self.gallery.restore(identities, |one, other| met.met(one, other), next_identity)?;
-        let all = self.gallery.len();
-        self.gallery.see(self.clock, std::iter::empty());
-
-        let oldest = self.clock.saturating_sub(self.gallery.ttl());
-        let mut ages: Vec<u64> = rows.iter().map(|row| row.row.age).collect();
-        ages.sort_unstable_by(|one, other| other.cmp(one));
-        let youngest = ages.get(NEIGHBORS - 1).copied().unwrap_or(0);
-        let fresh = rows.iter().filter(|row| row.row.tag.time >= oldest && row.row.age >= youngest);
-        self.fusion.restore(fresh.map(state::Row::as_slice))?;
-        self.gallery.follow(self.fusion.owned());
-        let known = self.gallery.len();
-        Ok(Restored { identities: known, rows: self.fusion.len(), expired: all - known, away })
+        let (rows, expired) = self.recognition.restore(contents, self.clock, next_identity)?;
+        Ok(Restored { identities: self.identities(), rows, expired, away })
     }
 
     /// Numbers new identities from `next_identity` on: what was kept cannot be used, but its numbers are taken.
     pub fn number_from(&mut self, next_identity: IdentityId) {
-        self.gallery.number_from(next_identity);
+        self.recognition.number_from(next_identity);
     }
 }

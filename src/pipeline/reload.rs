@@ -31,7 +31,7 @@ impl Pipeline {
         self.peopled = old.changes();
         self.timing = mem::take(&mut old.timing);
         self.tracks.take_over(&mut old.tracks);
-        self.people = mem::take(&mut old.people);
+        self.recognition.take_people(&mut old.recognition);
         Ok(restored)
     }
 }

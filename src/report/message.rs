@@ -10,6 +10,8 @@ use super::decimal::Decimal;
 use crate::detector::BBox;
 use crate::size::MAX_LAYERS;
 
+pub use crate::recognition::State;
+
 /// Version of the wire format, the first field of [`Hello`].
 pub const WIRE_VERSION: u8 = 1;
 
@@ -90,20 +92,6 @@ pub struct Sighting {
     pub bbox: [Pixels; 4],
     /// How sure the detector is, 0 to 1.
     pub score: Ratio,
-}
-
-/// What is known about the person of a [`Sighting`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Recognised in this frame.
-    Known,
-    /// Made a new identity in this frame.
-    New,
-    /// Compared in this frame, and too close to call.
-    Unsure,
-    /// Not compared in this frame: the identity, if any, is that of the track.
-    Tracked,
 }
 
 /// Something that happened.

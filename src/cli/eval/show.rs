@@ -56,28 +56,38 @@ fn stream(figures: &ReEntryFigures) {
     println!("\nstream: tracks through buffer, network and gallery");
     replayed("settings as given", &figures.product);
     if let Some(calibrated) = &figures.calibrated {
-        replayed("thresholds of the other split", calibrated);
+        replayed("threshold of the other split", calibrated);
     }
-    let Some(calibration) = &figures.calibration else { return };
-    println!(
-        "\nthresholds on {} ({} identities), NFormer online, N {}",
-        calibration.split, calibration.identities, calibration.neighbors
-    );
-    println!("{:>11} {:>16} {:>8}", "similarity", "false matches %", "recall %");
-    let chosen = [calibration.at_1_percent, calibration.at_5_percent];
-    for point in chosen.iter().chain(&calibration.curve) {
-        println!("{:>11.3} {:>16.2} {:>8.1}", point.threshold, point.false_matches, point.recall);
+    for curve in figures.calibration.iter().chain([&figures.curve]) {
+        println!(
+            "\n{} ({} identities) by gallery.similarity; 1 % false matches at {:.2}",
+            curve.split, curve.identities, curve.at_1_percent.similarity
+        );
+        println!(
+            "{:>10} {:>16} {:>13} {:>24} {:>6} {:>9}",
+            "similarity", "false matches %", "newcomers %", "recall after 1 min %", "IDF1", "unsure %"
+        );
+        for StreamFigures { similarity, tally, .. } in &curve.points {
+            println!(
+                "{similarity:>10.2} {:>16.2} {:>13.1} {:>24.1} {:>6.1} {:>9.1}",
+                tally.false_matches, tally.false_newcomers, tally.recall, tally.idf1, tally.unsure
+            );
+        }
     }
 }
 
 fn replayed(title: &str, figures: &StreamFigures) {
-    let StreamFigures { similarity, band, tally, forgotten } = figures;
-    println!("{title}: known from {similarity:.3}, put off within {band:.3}");
+    let StreamFigures { similarity, tally, forgotten } = figures;
+    println!("{title}: known from {similarity:.2}");
     println!(
         "  {} crops, {} tracks ({} too short to be answered for), {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
         tally.crops, tally.tracks, tally.too_short, tally.people, tally.numbers, tally.switches, tally.unsure
     );
     println!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
+    println!(
+        "  old number after a minute and more {:.1} %; somebody else's number {:.2} % of all visits, {:.1} % of newcomers",
+        tally.recall, tally.false_matches, tally.false_newcomers
+    );
     for entry in &tally.re_entries {
         println!(
             "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
@@ -119,7 +129,7 @@ pub(super) fn notes(setup: &Setup, tuned: bool) -> Vec<String> {
         ),
         format!(
             "stream: as above for tracks; all cameras share one gallery; a return counts for somebody who had a number before, \
-             within a sequence; gaps end where the next line begins ({} frames a second)",
+             within a sequence, and is decided when its track ends; an error counts where it is made, not each time it is repeated; gaps end where the next line begins ({} frames a second)",
             setup.fps
         ),
         "NFormer, untrained: random weights of the same shape, one seed, no path for the mean".into(),

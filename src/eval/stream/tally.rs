@@ -10,9 +10,15 @@ use crate::gallery::Merge;
 use crate::kernels::Assignment;
 
 /// From which gap on a return counts, in seconds.
-const GAPS: [u64; 3] = [10, 60, 600];
+const GAPS: [u64; 3] = [10, MINUTE, 600];
 
-/// Counts of a stream. Numbers that the gallery merged count as one, also before it did.
+/// From here on [`Tally::recall`] counts, in seconds.
+const MINUTE: u64 = 60;
+
+/// Counts of a stream. Numbers that the gallery merged count as one: for crops, also before it did; for visits, from then on.
+///
+/// A *visit* is a track. Each is decided once, by its number when it ended. It is a *false match* if that is somebody
+/// else's number and not the one this person had before: an error counts where it is made, not each time it is repeated.
 ///
 /// IDF1, IDP and IDR: Ristani et al., "Performance Measures and a Data Set for Multi-Target, Multi-Camera Tracking", ECCVW 2016:
 /// numbers are paired with people so that most crops agree.
@@ -38,6 +44,12 @@ pub struct Tally {
     pub idr: f64,
     /// Crops whose answer was put off, percent.
     pub unsure: f64,
+    /// Visits that got somebody else's number, percent of all visits.
+    pub false_matches: f64,
+    /// The same of the first visits of people alone, percent of these.
+    pub false_newcomers: f64,
+    /// Returns after a minute or more that got the old number, percent; of [`Tally::re_entries`].
+    pub recall: f64,
     /// People who come back, by how long they were gone.
     pub re_entries: Vec<ReEntry>,
 }
@@ -66,16 +78,21 @@ pub struct ReEntry {
 }
 
 impl Tally {
-    pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[Merge], min_embeddings: u32) -> Self {
+    /// `merges` stand with the crops answered before them.
+    pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[(usize, Merge)], min_embeddings: u32) -> Self {
         let mut lengths: BTreeMap<u32, u32> = BTreeMap::new();
         for step in steps {
             *lengths.entry(step.track).or_default() += 1;
         }
         let numbers: Vec<Option<u32>> =
-            answers.iter().map(|answer| answer.identity.map(|number| last_name(number, merges))).collect();
+            answers.iter().map(|answer| answer.identity.map(|number| name(number, merges, steps.len()))).collect();
         let given = numbers.iter().flatten().count();
         let agreeing = agreeing(steps, &numbers);
-        let percent = |part: usize, of: usize| 100.0 * part as f64 / of.max(1) as f64;
+        let visits = visits(steps, answers, merges);
+        let of = |kind: fn(&Visit) -> bool| visits.iter().filter(|visit| kind(visit)).count();
+        let re_entries = re_entries(&visits);
+        let longer = re_entries.iter().filter(|entry| entry.min_gap_s >= MINUTE);
+        let (recalled, events) = longer.fold((0, 0), |sum, entry| (sum.0 + entry.recalled, sum.1 + entry.events));
         Self {
             crops: steps.len(),
             tracks: lengths.len(),
@@ -87,14 +104,25 @@ impl Tally {
             idp: percent(agreeing, given),
             idr: percent(agreeing, steps.len()),
             unsure: percent(answers.iter().filter(|answer| answer.unsure).count(), answers.len()),
-            re_entries: re_entries(steps, &numbers),
+            false_matches: percent(of(|visit| visit.end == End::SomebodyElses), visits.len()),
+            false_newcomers: percent(
+                of(|visit| visit.first && visit.end == End::SomebodyElses),
+                of(|visit| visit.first),
+            ),
+            recall: percent(recalled, events),
+            re_entries,
         }
     }
 }
 
-/// What `number` is called after all merges.
-fn last_name(number: u32, merges: &[Merge]) -> u32 {
-    merges.iter().fold(number, |name, merge| if name == merge.gone.0 { merge.kept.0 } else { name })
+fn percent(part: usize, of: usize) -> f64 {
+    100.0 * part as f64 / of.max(1) as f64
+}
+
+/// What `number` is called when so many crops have been answered.
+fn name(number: u32, merges: &[(usize, Merge)], crops: usize) -> u32 {
+    let before = merges.iter().take_while(|(after, _)| *after <= crops);
+    before.fold(number, |name, (_, merge)| if name == merge.gone.0 { merge.kept.0 } else { name })
 }
 
 /// Crops whose number is the one paired with their person, in the best pairing.
@@ -120,56 +148,91 @@ fn switches(steps: &[Step], numbers: &[Option<u32>]) -> usize {
     given.filter(|(person, number)| last.insert(*person, *number).is_some_and(|before| before != *number)).count()
 }
 
-/// The last crop of a person.
+/// How a visit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// With the number that this person had before.
+    Old,
+    /// With a number that nobody else had before.
+    New,
+    /// With a number that somebody else had before, and not this person.
+    SomebodyElses,
+    /// Without one.
+    Unsure,
+}
+
+struct Visit {
+    /// Whether this person was never seen before.
+    first: bool,
+    /// Since this person was last seen in this sequence; none for somebody without a number, too.
+    gap: Option<Duration>,
+    end: End,
+}
+
+/// What is known of somebody from earlier visits.
 #[derive(Clone, Copy)]
-struct LastSeen {
+struct Before {
     time: Duration,
     sequence: u32,
-    track: u32,
+    /// The last number.
     number: Option<u32>,
 }
 
-fn re_entries(steps: &[Step], numbers: &[Option<u32>]) -> Vec<ReEntry> {
+/// Judges each track when it ends, in this order.
+fn visits(steps: &[Step], answers: &[Answer], merges: &[(usize, Merge)]) -> Vec<Visit> {
+    let mut spans: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
+    for (at, step) in steps.iter().enumerate() {
+        spans.entry(step.track).or_insert((at, at)).1 = at;
+    }
+    let mut ends: Vec<(usize, usize)> = spans.into_values().map(|(start, end)| (end, start)).collect();
+    ends.sort_unstable();
+    let mut people: BTreeMap<i32, Before> = BTreeMap::new();
+    // Who had each number at the end of a visit.
+    let mut holders: Vec<(u32, i32)> = Vec::new();
+    let mut visits = Vec::with_capacity(ends.len());
+    for (end, start) in ends {
+        let Step { person, time, sequence, .. } = steps[end];
+        let now = |number: u32| name(number, merges, end + 1);
+        let number = answers[end].identity.map(now);
+        let before = people.get(&person).copied();
+        let old = before.and_then(|before| before.number).map(now);
+        let others = |number| holders.iter().any(|(held, who)| *who != person && now(*held) == number);
+        let judged = match number {
+            None => End::Unsure,
+            Some(_) if number == old => End::Old,
+            Some(number) if others(number) => End::SomebodyElses,
+            Some(_) => End::New,
+        };
+        let gap = before
+            .filter(|before| old.is_some() && before.sequence == sequence)
+            .map(|before| steps[start].time.saturating_sub(before.time));
+        visits.push(Visit { first: before.is_none(), gap, end: judged });
+        holders.extend(number.map(|number| (number, person)));
+        people.insert(person, Before { time, sequence, number: number.or(old) });
+    }
+    visits
+}
+
+fn re_entries(visits: &[Visit]) -> Vec<ReEntry> {
     let mut found: Vec<ReEntry> = GAPS
         .iter()
         .enumerate()
         .map(|(at, gap)| ReEntry { min_gap_s: *gap, max_gap_s: GAPS.get(at + 1).copied(), ..ReEntry::default() })
         .collect();
-    // The number of each track when it ended, if it has one.
-    let ends: BTreeMap<u32, Option<u32>> =
-        steps.iter().zip(numbers).map(|(step, number)| (step.track, *number)).collect();
-    let mut seen: BTreeMap<i32, LastSeen> = BTreeMap::new();
-    // Who was given each number before.
-    let mut holders: BTreeMap<u32, BTreeSet<i32>> = BTreeMap::new();
-    for (step, number) in steps.iter().zip(numbers) {
-        let before = seen.get(&step.person).copied();
-        if let Some(LastSeen { time, sequence, track, number: Some(old) }) = before
-            && track != step.track
-            && sequence == step.sequence
-        {
-            let gap = step.time.saturating_sub(time).as_secs();
-            let of = found.iter_mut().rev().find(|entry| gap >= entry.min_gap_s);
-            if let Some(entry) = of {
-                let others =
-                    |number: &u32| holders.get(number).is_some_and(|held| held.iter().any(|who| *who != step.person));
-                entry.events += 1;
-                match ends[&step.track] {
-                    Some(end) if end == old => entry.recalled += 1,
-                    Some(end) if others(&end) => entry.confused += 1,
-                    Some(_) => entry.new += 1,
-                    None => entry.unsure += 1,
-                }
-            }
+    for visit in visits {
+        let Some(gap) = visit.gap else { continue };
+        let Some(entry) = found.iter_mut().rev().find(|entry| gap.as_secs() >= entry.min_gap_s) else { continue };
+        entry.events += 1;
+        match visit.end {
+            End::Old => entry.recalled += 1,
+            End::New => entry.new += 1,
+            End::SomebodyElses => entry.confused += 1,
+            End::Unsure => entry.unsure += 1,
         }
-        let number = number.or(before.and_then(|before| before.number));
-        if let Some(number) = number {
-            holders.entry(number).or_default().insert(step.person);
-        }
-        seen.insert(step.person, LastSeen { time: step.time, sequence: step.sequence, track: step.track, number });
     }
     for entry in &mut found {
-        let percent = |of: usize| 100.0 * entry.recalled as f64 / of.max(1) as f64;
-        (entry.recall, entry.recall_of_answered) = (percent(entry.events), percent(entry.events - entry.unsure));
+        entry.recall = percent(entry.recalled, entry.events);
+        entry.recall_of_answered = percent(entry.recalled, entry.events - entry.unsure);
     }
     found
 }
@@ -182,7 +245,7 @@ mod tests {
     /// Person, track, seconds, number.
     type Line = (i32, u32, u64, Option<u32>);
 
-    fn tally(lines: &[Line], merges: &[Merge]) -> Tally {
+    fn tally(lines: &[Line], merges: &[(usize, Merge)]) -> Tally {
         let step = |(row, (person, track, time, _)): (usize, &Line)| Step {
             row,
             person: *person,
@@ -206,8 +269,10 @@ mod tests {
                 (2, 2, 2, Some(2)),
                 (1, 3, 12, Some(1)),  // 11 s away, recalled
                 (2, 4, 70, Some(1)),  // 68 s away, taken for person 1
-                (1, 5, 700, Some(3)), // 688 s away, a new number
                 (2, 6, 90, None),     // 20 s away, unsure
+                (1, 5, 700, Some(3)), // 688 s away, a new number
+                (3, 7, 701, Some(2)), // never seen, taken for person 2
+                (3, 8, 800, Some(2)), // 99 s away, and so again
             ],
             &[],
         );
@@ -216,25 +281,35 @@ mod tests {
             .iter()
             .map(|entry| [entry.events, entry.recalled, entry.new, entry.confused, entry.unsure])
             .collect();
-        assert_eq!(counts, [[2, 1, 0, 0, 1], [1, 0, 0, 1, 0], [1, 0, 1, 0, 0]]);
+        assert_eq!(counts, [[2, 1, 0, 0, 1], [2, 1, 0, 1, 0], [1, 0, 1, 0, 0]]);
         assert!((found.re_entries[0].recall - 50.0).abs() < 1e-9);
         assert!((found.re_entries[0].recall_of_answered - 100.0).abs() < 1e-9);
-        assert_eq!((found.crops, found.tracks, found.too_short, found.numbers, found.switches), (7, 6, 5, 3, 2));
-        // Best pairing: person 1 with number 1 (two crops), person 2 with number 2 (one).
-        for (found, expected) in
-            [(found.idp, 60.0), (found.idr, 300.0 / 7.0), (found.idf1, 50.0), (found.unsure, 200.0 / 7.0)]
-        {
+        assert_eq!((found.crops, found.tracks, found.too_short, found.numbers, found.switches), (9, 8, 7, 3, 2));
+        // Best pairing: person 1 with number 1 (two crops), person 3 with number 2 (two). Two of eight visits are false
+        // matches, one of three newcomers is; one of three returns after a minute is recalled.
+        let expected = [
+            (found.idp, 400.0 / 7.0),
+            (found.idr, 400.0 / 9.0),
+            (found.idf1, 50.0),
+            (found.unsure, 200.0 / 9.0),
+            (found.false_matches, 25.0),
+            (found.false_newcomers, 100.0 / 3.0),
+            (found.recall, 100.0 / 3.0),
+        ];
+        for (found, expected) in expected {
             assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
         }
     }
 
     #[test]
     fn merged_numbers_are_one() {
-        let merges =
-            [Merge { kept: IdentityId(2), gone: IdentityId(3) }, Merge { kept: IdentityId(1), gone: IdentityId(2) }];
-        let found = tally(&[(1, 1, 0, Some(1)), (1, 2, 20, Some(3)), (1, 3, 40, Some(2))], &merges);
+        let merge = |kept, gone| Merge { kept: IdentityId(kept), gone: IdentityId(gone) };
+        let lines = [(1, 1, 0, Some(1)), (1, 2, 20, Some(3)), (1, 3, 40, Some(2))];
+        let found = tally(&lines, &[(2, merge(2, 3)), (2, merge(1, 2))]);
         assert_eq!((found.numbers, found.switches, found.re_entries[0].recalled), (1, 0, 2));
         assert!((found.idf1 - 100.0).abs() < 1e-9);
+        let late = tally(&lines, &[(3, merge(2, 3)), (3, merge(1, 2))]);
+        assert_eq!((late.numbers, late.re_entries[0].recalled, late.re_entries[0].new), (1, 1, 1));
     }
 
     #[test]
