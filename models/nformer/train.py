@@ -34,18 +34,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--feed-forward", type=int, default=1024)
     parser.add_argument("--landmarks", type=int, default=64)
     parser.add_argument("--top-k", type=int, default=8)
-    parser.add_argument("--attention-temperature", type=float, default=0.27, help="at the start; later it is learned")
-    parser.add_argument("--share", type=float, default=8.0, help="weight of the neighbours beside the row itself, at the start")
-    parser.add_argument("--mean-weight", type=float, default=0.1, help="w of the head at the start")
+    parser.add_argument("--attention-temperature", type=float, default=0.22, help="at the start; later it is learned")
+    parser.add_argument("--share", type=float, default=50.0, help="weight of the neighbours beside the row itself, at the start")
+    parser.add_argument("--mean-weight", type=float, default=0.05, help="w of the head at the start")
     parser.add_argument("--seen", type=float, default=0.0, help="share of the shipped backbone's own row in a training row")
     parser.add_argument("--people", type=int, nargs="+", default=(60, 100, 150), help="identities of a training stream")
     parser.add_argument("--buffers", type=int, nargs="+", default=(64, 128, 256))
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=80)
     parser.add_argument("--learn", choices=("attention", "all"), default="attention", help="all: V, output projection and feed-forward as well")
-    parser.add_argument("--rate", type=float, default=3e-4)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=1e-2)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--temperature", type=float, default=0.07, help="of the loss")
+    parser.add_argument("--temperature", type=float, default=0.05, help="of the loss")
+    parser.add_argument("--first", type=float, default=3.0, help="weight of the loss that follows Rank-1")
     parser.add_argument("--validate-every", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
@@ -73,19 +74,22 @@ class Streams:
         return rows, torch.from_numpy(self.identities[chosen]), torch.from_numpy(self.cameras[chosen]), neighbours
 
 
-def retrieval_loss(rows: torch.Tensor, identities: torch.Tensor, cameras: torch.Tensor, temperature: float) -> torch.Tensor:
-    """How badly unit rows `[n, D]` find the crops of their person by other cameras among everybody else's.
+def retrieval_losses(rows: torch.Tensor, identities: torch.Tensor, cameras: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """How badly unit rows `[n, D]` find the crops of their person by other cameras among everybody else's: (all, first).
 
-    For a row and each of its right answers the softmax cross-entropy of that answer against all wrong ones; mean over
-    the answers, then over the rows that have any. Crops of the person by the row's own camera count neither way, as when retrieval is scored.
+    *All*: for a row and each of its right answers the softmax cross-entropy of that answer against all wrong ones, mean
+    over the answers; it follows mAP. *First*: the cross-entropy of any right answer against all wrong ones; it follows Rank-1. Both are means
+    over the rows that have an answer. Crops of the person by the row's own camera count neither way, as when retrieval is scored.
     """
     similarity = rows @ rows.T / temperature
     same = identities[:, None] == identities
     right = same & (cameras[:, None] != cameras)
-    wrong = similarity.masked_fill(same, -math.inf).logsumexp(dim=1, keepdim=True)
-    losses = F.softplus(wrong - similarity) * right
-    count = right.sum(dim=1)
-    return (losses.sum(dim=1)[count > 0] / count[count > 0]).mean()
+    asked = right.any(dim=1)
+    similarity, same, right = similarity[asked], same[asked], right[asked]
+    wrong = similarity.masked_fill(same, -math.inf).logsumexp(dim=1)
+    every = (F.softplus(wrong[:, None] - similarity) * right).sum(dim=1) / right.sum(dim=1)
+    first = F.softplus(wrong - similarity.masked_fill(~right, -math.inf).logsumexp(dim=1))
+    return every.mean(), first.mean()
 
 
 class Trainer:
@@ -93,7 +97,7 @@ class Trainer:
 
     def __init__(self, rows: np.ndarray, args: argparse.Namespace) -> None:
         self.args = args
-        shape = Shape(heads=args.heads, feed_forward=args.feed_forward)
+        shape = Shape(rows.shape[1], heads=args.heads, feed_forward=args.feed_forward)
         self.model = NFormer(shape, args.landmarks, args.dropout)
         self.model.start_as_cosine(torch.from_numpy(rows), args.attention_temperature, args.share, args.mean_weight)
         if args.learn == "attention":
@@ -101,8 +105,9 @@ class Trainer:
                 for part in (layer.out, layer.ffn1, layer.ffn2):
                     part.requires_grad_(False)
                 # V is the last third of one matrix with Q and K.
-                layer.qkv.weight.register_hook(lambda gradient: gradient.index_fill(0, torch.arange(2 * shape.width, 3 * shape.width), 0))
-                layer.qkv.bias.register_hook(lambda gradient: gradient.index_fill(0, torch.arange(2 * shape.width, 3 * shape.width), 0))
+                values = torch.arange(2 * shape.width, 3 * shape.width)
+                for parameter in (layer.qkv.weight, layer.qkv.bias):
+                    parameter.register_hook(lambda gradient: gradient.index_fill(0, values, 0))
         # One number for all people, and agents whose size is the temperature: they may move faster than the matrices.
         fast = {"agents": 3, "mean_weight": 10}
         groups = [{"params": [p], "lr": args.rate * fast.get(name, 1)} for name, p in self.model.named_parameters() if p.requires_grad]
@@ -119,7 +124,8 @@ class Trainer:
         self.model.train()
         # Rows of a stream resemble each other: its own mean and variance would depend on who happens to be there.
         self.model.bn.eval()
-        loss = retrieval_loss(self.model(rows, neighbours), identities, cameras, self.args.temperature)
+        every, first = retrieval_losses(self.model(rows, neighbours), identities, cameras, self.args.temperature)
+        loss = every + self.args.first * first
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
