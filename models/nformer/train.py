@@ -31,18 +31,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, help="where to write the file that ships")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--heads", type=int, default=2)
-    parser.add_argument("--feed-forward", type=int, default=1024)
+    parser.add_argument("--feed-forward", type=int, default=8)
     parser.add_argument("--landmarks", type=int, default=64)
     parser.add_argument("--top-k", type=int, default=8)
     parser.add_argument("--attention-temperature", type=float, default=0.22, help="at the start; later it is learned")
     parser.add_argument("--share", type=float, default=50.0, help="weight of the neighbours beside the row itself, at the start")
     parser.add_argument("--mean-weight", type=float, default=0.05, help="w of the head at the start")
     parser.add_argument("--seen", type=float, default=0.0, help="share of the shipped backbone's own row in a training row")
+    parser.add_argument("--only-fold", type=int, help="train on this fold alone: the other is left to measure on")
     parser.add_argument("--people", type=int, nargs="+", default=(60, 100, 150), help="identities of a training stream")
     parser.add_argument("--buffers", type=int, nargs="+", default=(64, 128, 256))
-    parser.add_argument("--steps", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--learn", choices=("attention", "all"), default="attention", help="all: V, output projection and feed-forward as well")
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--weight-decay", type=float, default=1e-2)
     parser.add_argument("--dropout", type=float, default=0.1)
     parser.add_argument("--temperature", type=float, default=0.05, help="of the loss")
@@ -61,7 +62,8 @@ class Streams:
         self.rows = rows
         self.identities = np.array([crop.identity for crop in crops])
         self.cameras = np.array([crop.camera for crop in crops])
-        self.people = [np.unique(self.identities[folds == fold]) for fold in np.unique(folds)]
+        used = np.unique(folds) if args.only_fold is None else [args.only_fold]
+        self.people = [np.unique(self.identities[folds == fold]) for fold in used]
         self.rng = np.random.default_rng(args.seed)
 
     def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
