@@ -1,4 +1,4 @@
-"""Embeddings of the int8 backbone for a split's crops, cached outside the repository."""
+"""Embeddings of a split's crops, cached outside the repository: by the backbone that ships, and by ones that never saw these people."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
+import torch
 
 # The crops, splits, metrics and the ONNX runner live beside the backbone: there must be one of each.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reid_backbone"))
 
 from backbone import Backbone  # noqa: E402
-from data import Crop, Market, load_crops, retrieval_scores, unit_rows  # noqa: E402
+from data import Crop, Market, retrieval_scores, unit_rows  # noqa: E402
+from export import Folded, load  # noqa: E402
 
-__all__ = ["DEFAULT_BACKBONE", "Crop", "Market", "degraded_rows", "retrieval_scores", "split_rows"]
+__all__ = ["DEFAULT_BACKBONE", "Crop", "Market", "fold_of", "retrieval_scores", "split_rows", "unit_rows", "unseen_rows"]
 
 DEFAULT_BACKBONE = Path(__file__).resolve().parent.parent / "reid_backbone" / "mobilenetv2_reid_int8.onnx"
 
@@ -27,33 +28,48 @@ def split_rows(market: Market, split: str, backbone: Path, cache: Path) -> tuple
     path = cache / f"{digest}-{split}.npy"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        np.save(path, Backbone(backbone, threads=1).embed(crops))
+        np.save(path, Backbone(backbone).embed(crops))
     return crops, unit_rows(np.load(path)).astype(np.float32)
 
 
-def degrade(picture: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A badly cut, partly hidden `[H, W, 3]` picture: shifted, zoomed, recoloured, a piece of `other` before it."""
-    height, width = picture.shape[:2]
-    zoom = np.exp(rng.uniform(-0.35, 0.35))
-    shift_x, shift_y = rng.uniform(-0.2, 0.2, 2)
-    matrix = np.array([[zoom, 0, width * ((1 - zoom) / 2 + shift_x)], [0, zoom, height * ((1 - zoom) / 2 + shift_y)]])
-    view = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    view = np.clip(view * (rng.uniform(0.6, 1.4) * rng.uniform(0.85, 1.15, 3)), 0, 255).astype(np.uint8)
-    if rng.random() < 0.6:
-        tall, wide = int(height * rng.uniform(0.2, 0.6)), int(width * rng.uniform(0.2, 0.7))
-        top, left = rng.integers(0, height - tall + 1), rng.integers(0, width - wide + 1)
-        view[top : top + tall, left : left + wide] = other[top : top + tall, left : left + wide]
-    return view
+def fold_of(crops: list[Crop], folds: int) -> np.ndarray:
+    """For each crop the fold that left its identity out, `[n]`, as `reid_backbone/train.py --folds` counts them."""
+    identities = sorted({crop.identity for crop in crops})
+    place = {identity: index % folds for index, identity in enumerate(identities)}
+    return np.array([place[crop.identity] for crop in crops])
 
 
-def degraded_rows(crops: list[Crop], backbone: Path, cache: Path, seed: int) -> np.ndarray:
-    """Unit embeddings `[n, D]` of degraded crops: as unsure as those of strangers, though the backbone knows these people."""
-    digest = hashlib.sha256(backbone.read_bytes()).hexdigest()[:16]
-    path = cache / f"{digest}-degraded-{seed}.npy"
+def checkpoint_rows(crops: list[Crop], checkpoint: Path, cache: Path) -> np.ndarray:
+    """Unit embeddings `[n, D]` of a float checkpoint of `reid_backbone/train.py`."""
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()[:16]
+    path = cache / f"{digest}-{len(crops)}-crops.npy"
     if not path.exists():
-        rng = np.random.default_rng(seed)
-        network = Backbone(backbone)
-        pictures = load_crops(crops, *network.input.shape[2:])
-        others = rng.permutation(len(pictures))
-        np.save(path, network.embed_pictures(degrade(picture, pictures[at], rng) for picture, at in zip(pictures, others, strict=True)))
+        model = load(checkpoint)
+        graph = cache / f"{digest}.onnx"
+        images = torch.zeros(1, 3, *model.size)
+        torch.onnx.export(Folded(model).eval(), (images,), str(graph), opset_version=13, input_names=["images"], dynamo=False)
+        np.save(path, Backbone(graph).embed(crops))
     return unit_rows(np.load(path)).astype(np.float32)
+
+
+def unseen_rows(crops: list[Crop], rows: np.ndarray, checkpoints: list[Path], cache: Path) -> np.ndarray:
+    """Unit embeddings `[n, D]` of training crops by a backbone that has not seen their people, in the space of `rows`.
+
+    `rows` are those of the backbone that ships, which has seen all of them: its rows of one person lie closer together than
+    a stranger's ever will. Checkpoint F was trained without fold F of `fold_of` and embeds just that fold. Its space is
+    turned into the one of `rows` by the rotation that fits best over all crops (orthogonal Procrustes), which keeps
+    every similarity within the fold as it is.
+    """
+    folds = fold_of(crops, len(checkpoints))
+    unseen = np.empty_like(rows)
+    for fold, checkpoint in enumerate(checkpoints):
+        found = checkpoint_rows(crops, checkpoint, cache)
+        held_out = folds == fold
+        unseen[held_out] = found[held_out] @ rotation(found, rows)
+    return unseen
+
+
+def rotation(rows: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Orthogonal R `[D, D]` with the least `|rows R - onto|`, both `[n, D]`."""
+    left, _, right = np.linalg.svd(rows.T @ onto)
+    return (left @ right).astype(np.float32)

@@ -1,4 +1,4 @@
-"""NFormer (Wang et al., CVPR 2022) with fixed landmark agents and a mean path beside the fused output.
+"""NFormer (Wang et al., CVPR 2022) with learned, fixed landmark agents and a mean path beside the fused output.
 
 Every tensor may carry leading batch dimensions: rows are `[..., N, D]`, neighbour masks `[..., N, N]`.
 """
@@ -26,6 +26,11 @@ class Shape:
     layers: int = 1
     heads: int = 2
     feed_forward: int = 1024
+
+
+def width_of_head(shape: Shape) -> int:
+    """d = D / H."""
+    return shape.width // shape.heads
 
 
 def reciprocal_neighbours(rows: torch.Tensor, top_k: int, valid: torch.Tensor | None = None) -> torch.Tensor:
@@ -60,17 +65,16 @@ class Layer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def start_as_mean(self) -> None:
-        """Initial weights with which the layer adds the mean of a row's neighbours to it, nearly.
+    def start_as_mean(self, share: float) -> None:
+        """Initial weights with which the layer adds `share` times the weighted mean of a row's neighbours to it.
 
-        V and the output projection pass rows through, Q and K are small so that the weights start even, and
-        the feed-forward block starts near zero. Training then departs from the control it has to beat.
+        V and the output projection pass rows through, the feed-forward block starts at zero.
         """
         width = self.out.in_features
         with torch.no_grad():
             self.qkv.weight[2 * width :] = torch.eye(width)
-            self.out.weight.copy_(torch.eye(width))
-            self.ffn2.weight *= 0.1
+            self.out.weight.copy_(share * torch.eye(width))
+            self.ffn2.weight.zero_()
             for bias in (self.qkv.bias, self.out.bias, self.ffn2.bias):
                 bias.zero_()
 
@@ -108,8 +112,30 @@ class NFormer(nn.Module):
         self.layers = nn.ModuleList(Layer(shape, dropout) for _ in range(shape.layers))
         self.bn = nn.BatchNorm1d(shape.width)
         self.mean_weight = nn.Parameter(torch.ones(1))
-        head = (shape.layers, 2, shape.heads, landmarks, shape.width // shape.heads)
-        self.register_buffer("agents", torch.zeros(head))
+        head = (shape.layers, 2, shape.heads, landmarks, width_of_head(shape))
+        self.agents = nn.Parameter(torch.zeros(head))
+
+    @torch.no_grad()
+    def start_as_cosine(self, rows: torch.Tensor, temperature: float, share: float, mean_weight: float) -> None:
+        """Initial weights with which attention weighs neighbours by nearly `softmax(cosine / temperature)`.
+
+        Q and K of every head turn a row to the principal directions of `rows` `[n, D]`, and landmark a stands for
+        direction a: through l landmarks passes what the first l directions hold of a dot product. The layers then
+        add `share` times that mean (see `Layer.start_as_mean`), and batch norm is the identity.
+        """
+        directions = torch.linalg.svd(rows, full_matrices=False).Vh
+        width, head_width = self.shape.width, width_of_head(self.shape)
+        for index, layer in enumerate(self.layers):
+            layer.start_as_mean(share)
+            # Rows have length 1 before the first layer and sqrt(D), from the layer norm, after it.
+            squared_length = 1 if index == 0 else width
+            for head in range(self.shape.heads):
+                for part in (0, width):
+                    first = part + head * head_width
+                    layer.qkv.weight[first : first + head_width] = directions[:head_width]
+            landmark = torch.eye(self.agents.shape[3], head_width) * math.sqrt(math.sqrt(head_width) / (temperature * squared_length))
+            self.agents[index] = landmark
+        self.mean_weight.fill_(mean_weight)
 
     def fixed_agents(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The stored (K, Q) agents of a layer, each `[H, l, d]`."""
@@ -174,7 +200,7 @@ def load(path: Path) -> tuple[NFormer, int]:
     model = NFormer(shape, int(metadata["landmarks"]))
     for layer in range(shape.layers):
         for place, name in enumerate("kq"):
-            model.agents[layer, place] = tensors.pop(f"layers.{layer}.agents.{name}")
+            model.agents.data[layer, place] = tensors.pop(f"layers.{layer}.agents.{name}")
     tensors["mean_weight"] = tensors.pop("head.mean_weight")
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     if unexpected or set(missing) - {"agents", "bn.num_batches_tracked"}:

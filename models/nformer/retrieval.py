@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from features import Crop, Market, retrieval_scores
-from nformer import reciprocal_neighbours
 
 
 class Lists:
@@ -30,8 +29,13 @@ def online_neighbours(rows: torch.Tensor, buffer: int, top_k: int) -> torch.Tens
     With one layer a row's output depends on its own neighbours only, so a model given this mask computes
     for every row what the buffer would have computed when the row arrived.
     """
-    mask = torch.zeros(len(rows), len(rows), dtype=torch.bool)
+    similarity = (rows @ rows.T).fill_diagonal_(torch.inf)
+    mask = torch.eye(len(rows), dtype=torch.bool)
     for last in range(len(rows)):
         first = max(0, last + 1 - buffer)
-        mask[last, first : last + 1] = reciprocal_neighbours(rows[first : last + 1], top_k)[-1]
+        nearest = first + similarity[last, first : last + 1].argsort(descending=True, stable=True)[:top_k]
+        # `last` has the highest index, so a row loses its place to every one that is as similar.
+        rivals = similarity[nearest, first:last] >= similarity[nearest, last, None]
+        mask[last, nearest[rivals.sum(dim=1) < top_k]] = True
+        mask[last, last] = True
     return mask

@@ -1,6 +1,6 @@
-"""Trains NFormer on cached features of the int8 backbone and writes `nformer.safetensors`.
+"""Trains NFormer on cached embeddings of people the backbone has not seen, and writes `nformer.safetensors`.
 
-    python train.py --shared ../shared --out out --weights nformer.safetensors
+    python train.py --shared ../shared --unseen out/f0/best.pt out/f1/best.pt --out out --weights nformer.safetensors
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 
-from features import DEFAULT_BACKBONE, Crop, Market, degraded_rows, split_rows
-from landmarks import PICKERS, fix_agents
+from features import DEFAULT_BACKBONE, Crop, Market, fold_of, split_rows, unit_rows, unseen_rows
 from nformer import NFormer, Shape, reciprocal_neighbours, save
 from retrieval import Lists, online_neighbours, scores
 
@@ -28,114 +26,108 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path("../shared"))
     parser.add_argument("--backbone", type=Path, default=DEFAULT_BACKBONE)
+    parser.add_argument("--unseen", type=Path, nargs="+", default=[], help="checkpoint F was trained without fold F; none: the backbone knows nobody")
     parser.add_argument("--out", type=Path, default=Path("out"), help="checkpoints and cached features")
     parser.add_argument("--weights", type=Path, help="where to write the file that ships")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--layers", type=int, default=1)
-    parser.add_argument("--landmarks", type=int, default=5)
-    parser.add_argument("--picker", choices=PICKERS, default="kmeans")
-    parser.add_argument("--top-k", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--batch-rows", type=int, default=1024)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--heads", type=int, default=2)
+    parser.add_argument("--feed-forward", type=int, default=8)
+    parser.add_argument("--landmarks", type=int, default=64)
+    parser.add_argument("--top-k", type=int, default=8)
+    parser.add_argument("--attention-temperature", type=float, default=0.22, help="at the start; later it is learned")
+    parser.add_argument("--share", type=float, default=50.0, help="weight of the neighbours beside the row itself, at the start")
+    parser.add_argument("--mean-weight", type=float, default=0.05, help="w of the head at the start")
+    parser.add_argument("--seen", type=float, default=0.0, help="share of the shipped backbone's own row in a training row")
+    parser.add_argument("--only-fold", type=int, help="train on this fold alone: the other is left to measure on")
+    parser.add_argument("--people", type=int, nargs="+", default=(60, 100, 150), help="identities of a training stream")
+    parser.add_argument("--buffers", type=int, nargs="+", default=(64, 128, 256))
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--learn", choices=("attention", "all"), default="attention", help="all: V, output projection and feed-forward as well")
+    parser.add_argument("--rate", type=float, default=6e-4)
+    parser.add_argument("--weight-decay", type=float, default=1e-2)
     parser.add_argument("--dropout", type=float, default=0.1)
-    parser.add_argument("--degraded", type=float, default=0.7, help="largest share of a degraded crop's row in a training row")
-    parser.add_argument("--identity", type=float, default=0.3)
-    parser.add_argument("--triplet", type=float, default=1.0)
-    parser.add_argument("--centre", type=float, default=5e-4)
-    parser.add_argument("--validate-every", type=int, default=50)
+    parser.add_argument("--temperature", type=float, default=0.05, help="of the loss")
+    parser.add_argument("--first", type=float, default=3.0, help="weight of the loss that follows Rank-1")
+    parser.add_argument("--validate-every", type=int, default=20)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args()
 
 
-class Sets:
-    """Draws training sets of rows: half time-ordered buffers, half neighbourhoods of one row.
+class Streams:
+    """Draws training streams: all crops of some people of one fold, in order of capture, as a device would see them."""
 
-    The backbone knows the train identities, so their rows cluster better than a stranger's. Each row is therefore
-    mixed with the row of the same crop badly cut and partly hidden, by a random share up to `degraded`.
-    """
-
-    SIZES = (64, 128, 256, 512)
-
-    def __init__(self, crops: list[Crop], rows: np.ndarray, poor: list[np.ndarray], degraded: float, seed: int) -> None:
-        identities = sorted({crop.identity for crop in crops})
-        self.labels = np.array([identities.index(crop.identity) for crop in crops])
-        self.identities = len(identities)
+    def __init__(self, crops: list[Crop], rows: np.ndarray, folds: np.ndarray, args: argparse.Namespace) -> None:
+        self.args = args
         self.rows = rows
-        self.poor = np.stack(poor)
-        self.degraded = degraded
-        self.rng = np.random.default_rng(seed)
+        self.identities = np.array([crop.identity for crop in crops])
+        self.cameras = np.array([crop.camera for crop in crops])
+        used = np.unique(folds) if args.only_fold is None else [args.only_fold]
+        self.people = [np.unique(self.identities[folds == fold]) for fold in used]
+        self.rng = np.random.default_rng(args.seed)
 
-    def time_ordered(self, size: int) -> np.ndarray:
-        """Indices of `size` rows that follow each other in time, of a random share of the identities."""
-        share = math.exp(self.rng.uniform(math.log(0.1), 0))
-        kept = self.rng.random(self.identities) < share
-        stream = np.flatnonzero(kept[self.labels])
-        if len(stream) < size:
-            stream = np.arange(len(self.labels))
-        start = self.rng.integers(0, len(stream) - size + 1)
-        return stream[start : start + size]
-
-    def neighbourhood(self, size: int) -> np.ndarray:
-        """Indices of the `size` rows nearest to a random one."""
-        centre = self.rng.integers(0, len(self.rows))
-        return np.argsort(-(self.rows @ self.rows[centre]), kind="stable")[:size]
-
-    def draw(self, batch_rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Unit rows `[sets, M, D]` and labels `[sets, M]`, about `batch_rows` rows in all."""
-        size = int(self.rng.choice(self.SIZES))
-        pick = (self.time_ordered, self.neighbourhood)
-        chosen = np.stack([pick[index % 2](size) for index in range(batch_rows // size)])
-        poor = self.poor[self.rng.integers(0, len(self.poor), chosen.shape), chosen]
-        share = self.degraded * self.rng.random((*chosen.shape, 1), dtype=np.float32)
-        rows = (1 - share) * self.rows[chosen] + share * poor
-        return F.normalize(torch.from_numpy(rows), dim=-1), torch.from_numpy(self.labels[chosen])
+    def draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Unit rows `[n, D]`, who and which camera `[n]`, and each row's neighbours at its arrival `[n, n]`."""
+        people = self.people[self.rng.integers(len(self.people))]
+        count = min(len(people), int(self.rng.choice(self.args.people)))
+        chosen = np.flatnonzero(np.isin(self.identities, self.rng.choice(people, count, replace=False)))
+        rows = torch.from_numpy(self.rows[chosen])
+        neighbours = online_neighbours(rows, int(self.rng.choice(self.args.buffers)), self.args.top_k)
+        return rows, torch.from_numpy(self.identities[chosen]), torch.from_numpy(self.cameras[chosen]), neighbours
 
 
-def batch_hard_triplet(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Soft-margin triplet loss inside each set on unit rows `[sets, M, D]`; cosine, ten times sharpened."""
-    similarity = rows @ rows.transpose(-1, -2)
-    same = labels[..., :, None] == labels[..., None, :]
-    positive = similarity.masked_fill(~same, math.inf).amin(dim=-1)
-    negative = similarity.masked_fill(same, -math.inf).amax(dim=-1)
-    found = negative > -math.inf
-    return F.softplus(10 * (negative - positive)[found]).mean()
+def retrieval_losses(rows: torch.Tensor, identities: torch.Tensor, cameras: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """How badly unit rows `[n, D]` find the crops of their person by other cameras among everybody else's: (all, first).
+
+    *All*: for a row and each of its right answers the softmax cross-entropy of that answer against all wrong ones, mean
+    over the answers; it follows mAP. *First*: the cross-entropy of any right answer against all wrong ones; it follows Rank-1. Both are means
+    over the rows that have an answer. Crops of the person by the row's own camera count neither way, as when retrieval is scored.
+    """
+    similarity = rows @ rows.T / temperature
+    same = identities[:, None] == identities
+    right = same & (cameras[:, None] != cameras)
+    asked = right.any(dim=1)
+    similarity, same, right = similarity[asked], same[asked], right[asked]
+    wrong = similarity.masked_fill(same, -math.inf).logsumexp(dim=1)
+    every = (F.softplus(wrong[:, None] - similarity) * right).sum(dim=1) / right.sum(dim=1)
+    first = F.softplus(wrong - similarity.masked_fill(~right, -math.inf).logsumexp(dim=1))
+    return every.mean(), first.mean()
 
 
 class Trainer:
-    """Model, losses and optimizer: what a checkpoint holds."""
+    """Model and optimizer: what a checkpoint holds."""
 
-    def __init__(self, identities: int, args: argparse.Namespace) -> None:
+    def __init__(self, rows: np.ndarray, args: argparse.Namespace) -> None:
         self.args = args
-        self.model = NFormer(Shape(layers=args.layers), args.landmarks, args.dropout)
-        for layer in self.model.layers:
-            layer.start_as_mean()
-        width = self.model.shape.width
-        self.classifier = nn.Linear(width, identities, bias=False)
-        self.centres = nn.Parameter(torch.randn(identities, width) * 0.1)
-        nn.init.normal_(self.classifier.weight, std=0.001)
-        parameters = [*self.model.parameters(), *self.classifier.parameters(), self.centres]
-        self.optimizer = torch.optim.Adam(parameters, lr=args.rate, weight_decay=5e-4)
+        shape = Shape(rows.shape[1], heads=args.heads, feed_forward=args.feed_forward)
+        self.model = NFormer(shape, args.landmarks, args.dropout)
+        self.model.start_as_cosine(torch.from_numpy(rows), args.attention_temperature, args.share, args.mean_weight)
+        if args.learn == "attention":
+            for layer in self.model.layers:
+                for part in (layer.out, layer.ffn1, layer.ffn2):
+                    part.requires_grad_(False)
+                # V is the last third of one matrix with Q and K.
+                values = torch.arange(2 * shape.width, 3 * shape.width)
+                for parameter in (layer.qkv.weight, layer.qkv.bias):
+                    parameter.register_hook(lambda gradient: gradient.index_fill(0, values, 0))
+        # One number for all people, and agents whose size is the temperature: they may move faster than the matrices.
+        fast = {"agents": 3, "mean_weight": 10}
+        groups = [{"params": [p], "lr": args.rate * fast.get(name, 1)} for name, p in self.model.named_parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=args.weight_decay)
         warm_up = max(1, args.steps // 20)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            lambda step: min((step + 1) / warm_up, 0.01 + 0.5 * (1 + math.cos(math.pi * min(1, step / args.steps)))),
+            lambda step: min((step + 1) / warm_up, 0.01 + 0.5 * (1 + math.cos(math.pi * min(1, step / max(1, args.steps))))),
         )
         self.done = 0
 
-    def step(self, rows: torch.Tensor, labels: torch.Tensor) -> float:
-        """One update; agents come from random rows of the sets, as in the reference."""
-        args, model = self.args, self.model
-        model.train()
-        neighbours = reciprocal_neighbours(rows, args.top_k)
-        landmark_rows = torch.randperm(rows.shape[-2])[: args.landmarks]
-        fused = model.layer_outputs(rows, neighbours, landmark_rows)[-1]
-        output = model.normed(fused)
-        identity = F.cross_entropy(self.classifier(output).flatten(0, -2), labels.flatten(), label_smoothing=0.1)
-        triplet = batch_hard_triplet(model.head(rows, neighbours, output), labels)
-        centre = (fused - self.centres[labels]).square().sum(dim=-1).mean()
-        loss = args.identity * identity + args.triplet * triplet + args.centre * centre
+    def step(self, rows: torch.Tensor, identities: torch.Tensor, cameras: torch.Tensor, neighbours: torch.Tensor) -> float:
+        """One update on one stream."""
+        self.model.train()
+        # Rows of a stream resemble each other: its own mean and variance would depend on who happens to be there.
+        self.model.bn.eval()
+        every, first = retrieval_losses(self.model(rows, neighbours), identities, cameras, self.args.temperature)
+        loss = every + self.args.first * first
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -144,23 +136,28 @@ class Trainer:
         return loss.item()
 
     def state(self) -> dict:
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "classifier", "optimizer", "schedule")}
-        return parts | {"centres": self.centres.data, "done": self.done}
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimizer", "schedule")}
+        return parts | {"done": self.done}
 
     def restore(self, state: dict) -> None:
-        for name in ("model", "classifier", "optimizer", "schedule"):
+        for name in ("model", "optimizer", "schedule"):
             getattr(self, name).load_state_dict(state[name])
-        self.centres.data.copy_(state["centres"])
         self.done = state["done"]
 
 
-@torch.no_grad()
-def validate(model: NFormer, rows: torch.Tensor, lists: Lists, top_k: int) -> dict[str, tuple[float, float]]:
-    """mAP and Rank-1 with fixed agents: one pool, and (one layer only) online in a buffer of 64."""
-    pool = scores(model(rows, reciprocal_neighbours(rows, top_k)), lists)
-    if model.shape.layers > 1:
-        return {"pool": pool}
-    return {"pool": pool, "online64": scores(model(rows, online_neighbours(rows, 64, top_k)), lists)}
+class Validation:
+    """`val` in one pool and in buffers of 64 and 256; the neighbours are found once."""
+
+    def __init__(self, rows: np.ndarray, lists: Lists, top_k: int) -> None:
+        self.rows, self.lists = torch.from_numpy(rows), lists
+        self.masks = {"pool": reciprocal_neighbours(self.rows, top_k)}
+        self.masks |= {f"online {buffer}": online_neighbours(self.rows, buffer, top_k) for buffer in (64, 256)}
+
+    @torch.no_grad()
+    def report(self, model: NFormer) -> str:
+        """mAP and Rank-1 of each."""
+        found = {name: scores(model(self.rows, mask), self.lists) for name, mask in self.masks.items()}
+        return "  ".join(f"{name} {mean_ap:.1f}/{rank_1:.1f}" for name, (mean_ap, rank_1) in found.items())
 
 
 def main() -> None:
@@ -170,29 +167,27 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     market = Market(args.shared)
     crops, rows = split_rows(market, "train", args.backbone, args.out)
+    folds = fold_of(crops, max(1, len(args.unseen)))
+    if args.unseen:
+        rows = unit_rows(args.seen * rows + (1 - args.seen) * unseen_rows(crops, rows, args.unseen, args.out))
     val_crops, val_rows = split_rows(market, "val", args.backbone, args.out)
-    lists = Lists(market, "val", val_crops)
-    train_rows, val_rows = torch.from_numpy(rows), torch.from_numpy(val_rows)
+    validation = Validation(val_rows, Lists(market, "val", val_crops), args.top_k)
 
-    poor = [degraded_rows(crops, args.backbone, args.out, seed) for seed in (1, 2)]
-    sets = Sets(crops, rows, poor, args.degraded, args.seed)
-    trainer = Trainer(sets.identities, args)
+    streams = Streams(crops, rows, folds, args)
+    trainer = Trainer(rows, args)
     checkpoint = args.out / "last.pt"
     if args.resume and checkpoint.exists():
         trainer.restore(torch.load(checkpoint, weights_only=True))
+    print(f"start: w {trainer.model.mean_weight.item():.2f} val mAP/R1 {validation.report(copy.deepcopy(trainer.model).eval())}", flush=True)
     while trainer.done < args.steps:
-        loss = trainer.step(*sets.draw(args.batch_rows))
+        loss = trainer.step(*streams.draw())
         if trainer.done % args.validate_every == 0 or trainer.done == args.steps:
             model = copy.deepcopy(trainer.model).eval()
-            fix_agents(model, train_rows, args.top_k, args.picker, args.seed)
-            found = "  ".join(f"{name} {a:.1f}/{b:.1f}" for name, (a, b) in validate(model, val_rows, lists, args.top_k).items())
-            print(f"step {trainer.done:4} loss {loss:.3f} w {model.mean_weight.item():.2f} val mAP/R1 {found}", flush=True)
+            print(f"step {trainer.done:4} loss {loss:.3f} w {model.mean_weight.item():.2f} val mAP/R1 {validation.report(model)}", flush=True)
             torch.save(trainer.state(), checkpoint.with_suffix(".tmp"))
             os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
-    model = trainer.model.eval()
-    fix_agents(model, train_rows, args.top_k, args.picker, args.seed)
     if args.weights:
-        save(model, args.weights, args.top_k, TRAINED_ON)
+        save(trainer.model.eval(), args.weights, args.top_k, TRAINED_ON)
 
 
 if __name__ == "__main__":
