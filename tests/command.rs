@@ -160,7 +160,7 @@ fn models_are_listed_and_verified() {
     let output = call(&["models", "verify"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.lines().filter(|line| line.starts_with("ok")).count(), 3, "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with("ok")).count(), 4, "{text}");
 
     let output = call(&["models"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -38,6 +38,13 @@ fn places_without_an_axis_are_refused() {
     assert!(reason.contains("places without an axis"), "{reason}");
 }
 
+/// `dft.onnx`: the spectrum of a single number, over whose axes `tract` counted without end.
+#[test]
+fn operators_on_sounds_are_refused() {
+    let reason = try_out(&fs::read(found("dft.onnx")).unwrap()).unwrap_err();
+    assert!(reason.contains("for sounds"), "{reason}");
+}
+
 /// `idct.avi`: the same inside a clip, which plays on.
 #[test]
 fn a_clip_with_a_picture_that_makes_the_decoder_panic_counts_it() {

@@ -36,11 +36,11 @@ pub struct GallerySettings {
 impl Default for GallerySettings {
     fn default() -> Self {
         Self {
-            similarity: 0.92,
+            similarity: 0.84,
             lead: 0.5,
-            crowd: 0.5,
+            crowd: 0.6,
             doubt: 0.2,
-            first: 0.05,
+            first: 0.1,
             contradiction: 0.45,
             merge: 0.9,
             patience: 8,

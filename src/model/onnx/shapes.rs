@@ -21,6 +21,10 @@ const SELECTING: &[&str] = &["NonZero", "Compress", "NonMaxSuppression"];
 /// Operators for whose places, their second input, `tract` counts the axes down from one.
 const PLACING: &[&str] = &["GatherND", "ScatterND"];
 
+/// Operators on sounds, over whose axes `tract` counts without end where there are none. Networks that look at pictures have no
+/// use for them.
+const SOUND: &[&str] = &["DFT", "Dft17", "STFT"];
+
 /// Infers all shapes, inputs and outputs of every node alike, until nothing changes any more.
 ///
 /// # Errors
@@ -74,6 +78,9 @@ fn check(model: &InferenceModel, node: usize) -> Result<(), String> {
     let mut op = model.node(node).op.clone();
     // What fails here fails in the step too.
     let Ok((inputs, outputs, observed)) = facts(model, node) else { return Ok(()) };
+    if SOUND.iter().any(|name| op.name().eq_ignore_ascii_case(name)) {
+        return Err(format!("({}) is for sounds, not for pictures", op.name()));
+    }
     let placing = PLACING.iter().any(|name| op.name().eq_ignore_ascii_case(name));
     if placing && inputs.get(1).is_some_and(|places| places.shape.rank().concretize() == Some(0)) {
         // The count would not end.
