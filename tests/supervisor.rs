@@ -6,10 +6,10 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Output};
 
-/// The bundled clip without models, with the environment that a service manager sets.
+/// The bundled clip without a detector's model, in the sandbox as the unit runs it, with the environment that a service manager sets.
 fn run(socket: &OsStr, watchdog_us: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_nformer-edge"))
-        .args(["run", "--source", "tests/clips/pedestrians.avi", "--detector.kind", "motion"])
+        .args(["run", "--source", "tests/clips/pedestrians.avi", "--detector.kind", "motion", "--sandbox"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("NOTIFY_SOCKET", socket)
         .env("WATCHDOG_USEC", watchdog_us)

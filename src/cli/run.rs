@@ -43,6 +43,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
     let reload = Reload::listen()?;
+    // Before the sandbox, in which no socket can be made.
+    let supervisor = Supervisor::find();
     // Before anything slow, so that a folder that cannot be written is told at once.
     let snapshot = args.snapshot.as_deref().map(Snapshot::create).transpose()?;
     if settings.sandbox {
@@ -76,7 +78,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         progress: Progress::new(),
         wall_clock: live && vitals::clock_synchronised(),
         stop: stop.clone(),
-        supervisor: Supervisor::find(),
+        supervisor,
         started: Instant::now(),
         last_health: Instant::now(),
         frames_at_health: 0,

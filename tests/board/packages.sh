@@ -42,6 +42,7 @@ done
 step "the unit: verified, and how exposed it leaves the system"
 cp -r "$WORK/files" "$WORK/unit"
 cp /bin/true "$WORK/unit/usr/bin/nformer-edge"
+mkdir -p "$WORK/unit/bin" && cp /bin/true "$WORK/unit/bin/kill"
 cp /usr/lib/systemd/system/{sysinit,basic,local-fs,shutdown,multi-user}.target "$WORK/unit/usr/lib/systemd/system/" || skip "there is no systemd here"
 cp targets/debian/first-boot.service "$WORK/unit/usr/lib/systemd/system/nformer-edge-first-boot.service"
 complaints=$(systemd-analyze verify --man=no --root="$WORK/unit" nformer-edge.service 2>&1) || fail "$complaints"
