@@ -88,7 +88,7 @@ def formats(boot, verdict, host, folder):
         notes = [note.removeprefix(api) for note in boot.notes if note.startswith(api)]
         verdict.check(any("vivid" in note for note in notes), f"{api}names vivid and its {len(notes) - 2} formats")
     doctor = [note for note in boot.notes if note.startswith("@doctor ok")]
-    verdict.check(len(doctor) == 5, f"doctor finds {len(doctor)} of 5 things sound: {[note.split()[2] for note in doctor]}")
+    verdict.check(len(doctor) == 6, f"doctor finds {len(doctor)} of 6 things sound: {[note.split()[2] for note in doctor]}")
 
 
 def over_after(boot, name, begun):

@@ -1,6 +1,7 @@
 # Boot "clip": real pictures through v4l2loopback, for comparison with the host.
 PACE=1000
-COMMON="--camera.timeout_ms 5000 --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1"
+# Drawn pictures that show nobody are alike to the last pixel: nothing is frozen.
+COMMON="--camera.frozen_ms 0 --camera.timeout_ms 5000 --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1"
 
 # through LOOPBACK FOURCC WIDTH HEIGHT FILE... after the arguments of the product in $ARGUMENTS
 through() {
