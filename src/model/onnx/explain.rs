@@ -5,12 +5,13 @@ use std::io::Read;
 use std::path::Path;
 
 use tract_onnx::prelude::{
-    DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoTValue, TValue, TVec, Tensor,
-    TractError, TractResult, TypedFact, TypedModel,
+    DatumType, Framework, InferenceFact, InferenceModel, IntoTValue, TValue, TVec, Tensor, TractResult, TypedFact,
+    TypedModel,
 };
 use tract_onnx::tract_hir::infer::Factoid;
 
-use super::{MAX_MODEL_BYTES, load, nodes, shapes, sizes};
+use super::MAX_MODEL_BYTES;
+use super::load::{self, text};
 use crate::error::{Error, Result, guard};
 use crate::int8::{self, Report};
 
@@ -46,11 +47,11 @@ pub fn explain(path: &Path) -> Result<Report> {
 #[doc(hidden)]
 pub fn try_out(bytes: &[u8]) -> std::result::Result<Report, String> {
     guard::guarded(|| {
-        let (model, report) = int8::rewrite(typed(bytes)?).map_err(failed)?;
+        let (model, report) = int8::rewrite(typed(bytes)?).map_err(text)?;
         let inputs = model.inputs.iter().map(|outlet| model.outlet_fact(*outlet).and_then(zeros));
-        let inputs = inputs.collect::<TractResult<TVec<TValue>>>().map_err(failed)?;
+        let inputs = inputs.collect::<TractResult<TVec<TValue>>>().map_err(text)?;
         let (plan, _) = load::planned(model)?;
-        plan.run(inputs).map_err(failed)?;
+        plan.run(inputs).map_err(text)?;
         Ok(report)
     })?
 }
@@ -61,27 +62,17 @@ fn zeros(fact: &TypedFact) -> TractResult<TValue> {
 }
 
 fn report(bytes: &[u8]) -> std::result::Result<Report, String> {
-    int8::rewrite(typed(bytes)?).map(|(_, report)| report).map_err(failed)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
-fn failed(error: TractError) -> String {
-    format!("{error:#}")
+    int8::rewrite(typed(bytes)?).map(|(_, report)| report).map_err(text)
 }
 
 fn typed(bytes: &[u8]) -> std::result::Result<TypedModel, String> {
     let framework = int8::onnx();
-    let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
-    proto.graph.as_ref().map_or(Ok(()), nodes::check)?;
-    let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
+    let mut model = framework.model_for_proto_model(&load::parsed(&framework, bytes)?).map_err(text)?;
     for input in 0..model.inputs.len() {
         let fact = fixed(&model, input)?;
-        model.set_input_fact(input, fact).map_err(failed)?;
+        model.set_input_fact(input, fact).map_err(text)?;
     }
-    shapes::infer(&mut model)?;
-    let model = model.into_typed().map_err(failed)?;
-    sizes::check_tensors(&model)?;
-    Ok(model)
+    load::typed(model)
 }
 
 /// The fact of an input with a batch of 1 where the file leaves it open.

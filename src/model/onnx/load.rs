@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tract_onnx::Onnx;
 use tract_onnx::pb::{GraphProto, ModelProto, TensorProto};
 use tract_onnx::prelude::{
     DatumType, Framework, InferenceFact, InferenceModel, InferenceModelExt, IntoRunnable, TractError, TypedModel,
@@ -52,23 +53,42 @@ pub(super) fn shortened(mut reason: String) -> String {
 }
 
 fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded> {
-    let failed = |error: TractError| refused(card, format!("{error:#}"));
+    let refused = |reason: String| refused(card, reason);
     let framework = int8::onnx();
-    let proto = framework.proto_model_for_read(&mut &*bytes).map_err(failed)?;
-    proto.graph.as_ref().map_or(Ok(()), nodes::check).map_err(|reason| refused(card, reason))?;
+    let proto = parsed(&framework, bytes).map_err(refused)?;
     check_weights(card, &proto)?;
-    let mut model = framework.model_for_proto_model(&proto).map_err(failed)?;
+    let mut model = framework.model_for_proto_model(&proto).map_err(text).map_err(refused)?;
     // The parsed file holds the weights a second time.
     drop(proto);
     check_input(card, input, &model)?;
-    model.set_input_fact(0, InferenceFact::dt_shape(DatumType::F32, input.shape())).map_err(failed)?;
-    shapes::infer(&mut model).map_err(|reason| refused(card, reason))?;
-    let model = model.into_typed().map_err(failed)?;
-    sizes::check_tensors(&model).map_err(|reason| refused(card, reason))?;
+    let fact = InferenceFact::dt_shape(DatumType::F32, input.shape());
+    model.set_input_fact(0, fact).map_err(text).map_err(refused)?;
+    let model = typed(model).map_err(refused)?;
     let output_lengths = check_outputs(card, &model)?;
-    let (model, report) = int8::rewrite(model).map_err(failed)?;
-    let (plan, bytes) = planned(model).map_err(|reason| refused(card, reason))?;
+    let (model, report) = int8::rewrite(model).map_err(text).map_err(refused)?;
+    let (plan, bytes) = planned(model).map_err(refused)?;
     Ok(Loaded { plan, weight_bytes: bytes + report.weight_bytes, arena_bytes: report.arena_bytes, output_lengths })
+}
+
+/// A file, parsed, in which `tract` finds nothing that it would not survive.
+pub(super) fn parsed(framework: &Onnx, bytes: &[u8]) -> std::result::Result<ModelProto, String> {
+    let proto = framework.proto_model_for_read(&mut &*bytes).map_err(text)?;
+    proto.graph.as_ref().map_or(Ok(()), nodes::check)?;
+    Ok(proto)
+}
+
+/// A model whose inputs are fixed, with all types and sizes, none of them too large.
+pub(super) fn typed(mut model: InferenceModel) -> std::result::Result<TypedModel, String> {
+    shapes::infer(&mut model)?;
+    let model = model.into_typed().map_err(text)?;
+    sizes::check_tensors(&model)?;
+    Ok(model)
+}
+
+/// The reason, with what led to it.
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+pub(super) fn text(error: TractError) -> String {
+    format!("{error:#}")
 }
 
 /// The plan of a rewritten model, and the bytes of its weights in float.
@@ -76,13 +96,12 @@ fn prepare_unguarded(card: &Card, input: &Input, bytes: &[u8]) -> Result<Loaded>
 /// # Errors
 /// The reason why it cannot be run, or must not be for its size.
 pub(super) fn planned(mut model: TypedModel) -> std::result::Result<(Arc<TypedRunnableModel>, usize), String> {
-    let failed = |error: TractError| format!("{error:#}");
-    model.declutter().map_err(failed)?;
+    model.declutter().map_err(text)?;
     sizes::check_tensors(&model)?;
     sizes::check_work(&model)?;
     let weight_bytes = weight_bytes(&model);
-    model.optimize().map_err(failed)?;
-    Ok((model.into_runnable().map_err(failed)?, weight_bytes))
+    model.optimize().map_err(text)?;
+    Ok((model.into_runnable().map_err(text)?, weight_bytes))
 }
 
 fn mismatch(card: &Card, what: &str, expected: String, found: String) -> Error {

@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tract_onnx::prelude::{InferenceModel, OutletId, TVec, TractError, TractResult};
+use tract_onnx::prelude::{InferenceModel, OutletId, TVec, TractResult};
 use tract_onnx::tract_hir::infer::{Factoid, InferenceFact};
 use tract_onnx::tract_hir::internal::DimLike;
 
+use super::load::text;
 use super::sizes::{MAX_TENSOR, MAX_TOTAL};
 
 /// Bytes of a number whose type is not known yet.
@@ -55,11 +56,6 @@ pub(super) fn infer(model: &mut InferenceModel) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
-fn text(error: TractError) -> String {
-    format!("{error:#}")
 }
 
 /// Nodes that look at an outlet that is no input of theirs.
