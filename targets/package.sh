@@ -49,7 +49,8 @@ build() {
     *) echo "targets/$board names no target that packages are made for" >&2 && exit 2 ;;
     esac
     (
-        environment=$(targets/cross.sh "${triple%%-*}") && eval "$environment"
+        environment=$(targets/cross.sh "${triple%%-*}") || exit $?
+        eval "$environment"
         wrap_zig $tools $tools
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
         # There is no compiled standard library for this one (targets/cross.sh).
