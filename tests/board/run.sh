@@ -107,14 +107,14 @@ if wanted armv7; then
     )
 fi
 
-# file_system NAME PRODUCT LOADER: what the guest finds.
+# file_system NAME PRODUCT: what the guest finds.
 models=()
 for model in person_detector/nanodet_g_416x320_int8.onnx reid_backbone/mobilenetv2_reid_int8.onnx nformer/nformer.safetensors; do
     models+=("models/$model:models/$model" "models/${model%/*}/card.toml:models/${model%/*}/card.toml")
 done
 file_system() {
     local libraries=() library script
-    for library in "$3" libc.so.6 libm.so.6 libgcc_s.so.1; do
+    for library in $(readelf --dynamic --wide "$OUT/$2" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p'); do
         libraries+=("$CROSS_SYSROOT/lib/$library:lib/$library")
     done
     local scripts=()
@@ -128,11 +128,11 @@ file_system() {
 eval "$environment"
 if [ ${#boots[@]} -gt 0 ]; then
     step "file system of the guest"
-    file_system initramfs nformer-edge ld-linux-aarch64.so.1
+    file_system initramfs nformer-edge
 fi
 if wanted armv7; then
     step "file system of the guest, 32 bits"
-    (eval "$environment_armv7" && file_system initramfs-armv7 nformer-edge-armv7 ld-linux-armhf.so.3)
+    (eval "$environment_armv7" && file_system initramfs-armv7 nformer-edge-armv7)
     boots+=(armv7)
 fi
 if [ ${#boots[@]} -gt 0 ]; then
