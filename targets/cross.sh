@@ -9,8 +9,8 @@
 # What is already there is used: a compiler that knows the target, the cross gcc, QEMU. What is missing is fetched from Debian's
 # archive and unpacked, not installed, below $NFORMER_EDGE_CROSS (default: ~/.cache/nformer-edge/cross, 1.2 GB). That needs
 # no rights and leaves the system alone. The compiler fetched is Debian's `rustc-web`, and its standard library for arm64
-# comes from an apt of its own, so that the system never hears of a foreign architecture. There is none for armv7:
-# that one is built from source (`rust-web-src`, -Zbuild-std).
+# comes from an apt of its own, so that the system never hears of a foreign architecture. For armv7 it is built from source
+# (`rust-web-src`, -Zbuild-std): Debian's is for processors without NEON, and mirrors do not always have a whole index of armhf.
 set -euo pipefail
 
 case ${1:-} in

@@ -53,7 +53,7 @@ build() {
         eval "$environment"
         wrap_zig $tools $tools
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
-        # There is no compiled standard library for this one (targets/cross.sh).
+        # The standard library of this one is built too (targets/cross.sh).
         extra=()
         if [ "${triple%%-*}" = armv7 ]; then
             export RUSTC_BOOTSTRAP=1

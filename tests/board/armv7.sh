@@ -6,6 +6,7 @@
 . /board/through.sh
 
 nformer-edge doctor 2>&1 | sed 's/^/@doctor /'
+nformer-edge memory --static-only 2>&1 | sed 's/^/@memory /'
 load vivid node_types=0x1 num_inputs=1 input_types=0
 formats single yuyv nv12
 nformer-edge devices 2>&1 | sed 's/^/@devices /'
@@ -22,5 +23,5 @@ load vivid node_types=0x1 num_inputs=1 input_types=0 multiplanar=2
 formats multi yuyv nv12 nm12
 nformer-edge devices 2>&1 | sed 's/^/@devices-multi /'
 rmmod vivid
-ARGUMENTS="--detector.kind motion --models.backbone /board/tiny/card.toml --camera.format yuyv"
+ARGUMENTS="--sandbox true --detector.kind motion --models.backbone /board/tiny/card.toml --camera.format yuyv"
 through raw YUYV 320 240 /board/raw/*

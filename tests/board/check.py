@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ LIMIT, CALM, BUSIEST = 5.0, 0.25, 10.0
 STOP_LIMIT = 15.0
 # Milliseconds from one frame to the next of a camera, on a board that is emulated on a busy machine.
 LONGEST_STEP = 30_000
+# What a board with 512 MB has to spare.
+MOST_MB = 100.0
 # Seconds from plug to picture: attempts to open are five apart at most.
 PLUG_LIMIT = 30.0
 # Sightings that must come before a fault counts as over; one frame in ten belongs to a second.
@@ -205,12 +208,19 @@ def armv7(boot, verdict, host, folder):
     machine = [note.split()[-1] for note in boot.notes if note.startswith("@boot ")]
     word = [note for note in boot.notes if note.startswith("@doctor ok    processor: arm, ")]
     verdict.check(machine == ["aarch64"] and len(word) == 1 and " neon" in word[0], f"a program for {word} on a kernel for {machine}")
+    walls = [line for _, line in boot.run_named("raw").log if "sandbox: " in line]
+    verdict.check(len(walls) == 2 and judge.logged(boot.run_named("raw"), "sandbox: files by Landlock"), f"raw: in a sandbox: {[json.loads(line)['message'] for line in walls]}")
+    memory = [note for note in boot.notes if note.startswith("@memory resident set, MB: ")]
+    sizes = [float(number) for note in memory for number in re.findall(r"[0-9]+\.[0-9]", note)]
+    verdict.check(len(sizes) == 2 and max(sizes) <= MOST_MB, f"with the shipped models: {memory}")
     for name, run in boot.runs.items():
+        if name == "binary":
+            continue
         seen = judge.of("sighting", run)
         # A stamp cut in half or at the wrong place stands still, goes back or is far off.
         steps = [(after["time_ms"] - before["time_ms"]) / (after["frame"] - before["frame"]) for before, after in zip(seen, seen[1:]) if after["frame"] > before["frame"]]
         good = steps and min(steps) > 0 and max(steps) < LONGEST_STEP
-        verdict.check(name == "binary" or good, f"{name}: {min(steps, default=0):.1f} to {max(steps, default=0):.1f} ms from frame to frame")
+        verdict.check(good, f"{name}: {min(steps, default=0):.1f} to {max(steps, default=0):.1f} ms from frame to frame")
     walls = [message.get("wall") for message in judge.of("sighting", boot.run_named("late-yuyv"))]
     good = walls and all(wall and LATE < wall < 2 * LATE for wall in walls) and walls == sorted(walls)
     verdict.check(good, f"late-yuyv: {len(walls)} sightings say a time after 2038: {walls[:1]}")

@@ -148,9 +148,11 @@ def spoils(scenario):
             "another program": noted("processor: arm, ", "processor: aarch64, "),
             "another kernel": noted(" aarch64", " armv7l"),
             "stamps stand still": on("multi-nv12", each("sighting", time_ms=7)),
-            "stamps go back": on("single-yuyv", each("sighting", time_ms=lambda time: -time)),
+            "stamps go back": on("single-yuyv", each("sighting", time_ms=lambda time: 10**9 - time)),
             "seconds where milliseconds belong": on("multi-nm12", each("sighting", time_ms=lambda time: 1000 * time)),
-            "the year 1901": on("late-yuyv", each("sighting", wall=lambda wall: wall - 2**32 * 1000)),
+            "31 bits of seconds": on("late-yuyv", each("sighting", wall=lambda wall: wall - 2**31 * 1000)),
+            "no sandbox": on("raw", unsaid("files by Landlock")),
+            "too large": noted("MB: ", "MB: 1"),
             "no time at all": on("late-yuyv", each("sighting", wall=None)),
         }
     if scenario == "faults":
