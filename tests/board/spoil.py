@@ -152,7 +152,7 @@ def spoils(scenario):
             "seconds where milliseconds belong": on("multi-nm12", each("sighting", time_ms=lambda time: 1000 * time)),
             "31 bits of seconds": on("late-yuyv", each("sighting", wall=lambda wall: wall - 2**31 * 1000)),
             "no sandbox": on("raw", unsaid("files by Landlock")),
-            "too large": noted("MB: ", "MB: 1"),
+            "too large": noted(" at start, ", " at start, 1"),
             "no time at all": on("late-yuyv", each("sighting", wall=None)),
         }
     if scenario == "faults":
