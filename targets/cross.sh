@@ -26,8 +26,6 @@ PURPOSE="cross build for $TARGET"
 # shellcheck source=targets/packages.sh
 . "$(dirname "$0")/packages.sh"
 
-knows_target() { [ -n "$(ls "$("$1" --print target-libdir --target $TARGET 2>/dev/null)"/libstd-*.rlib 2>/dev/null)" ]; }
-
 can_build_std() { [ -e "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
 
 # The compiler with the standard libraries of this machine and of arm64.
@@ -43,17 +41,17 @@ fetch_compiler() {
 }
 
 RUSTC=${RUSTC:-rustc}
-if [ $TARGET = aarch64-unknown-linux-gnu ]; then usable=knows_target; else usable=can_build_std; fi
-if ! $usable "$RUSTC" && ! { [ $TARGET != aarch64-unknown-linux-gnu ] && knows_target "$RUSTC"; }; then
+usable() { knows_target "$1" $TARGET || { [ $TARGET != aarch64-unknown-linux-gnu ] && can_build_std "$1"; }; }
+if ! usable "$RUSTC"; then
     RUSTC=$BIN/rustc
     [ -x "$ROOT/usr/bin/rustc" ] || fetch_compiler
     wrap rustc
-    if [ $TARGET != aarch64-unknown-linux-gnu ] && ! can_build_std "$RUSTC"; then
+    if [ $TARGET != aarch64-unknown-linux-gnu ] && ! usable "$RUSTC"; then
         packages rust-web-src
         mkdir -p "$ROOT/usr/lib/rustlib/src"
         ln -sfn "$(ls -d "$ROOT"/usr/src/rustc-*)" "$ROOT/usr/lib/rustlib/src/rust"
     fi
-    $usable "$RUSTC" || skip "the fetched compiler does not know it; remove $CACHE to fetch it again"
+    usable "$RUSTC" || skip "the fetched compiler does not know it; remove $CACHE to fetch it again"
 fi
 headers=/usr/$TOOLS/include
 if ! { have $TOOLS-gcc && [ -e $headers/linux/videodev2.h ]; }; then

@@ -53,9 +53,9 @@ build() {
         eval "$environment"
         wrap_zig $tools $tools
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
-        # The standard library of this one is built too (targets/cross.sh).
+        # Where there is no standard library of the target, it is built too (targets/cross.sh).
         extra=()
-        if [ "${triple%%-*}" = armv7 ]; then
+        if ! knows_target "$RUSTC" "$triple"; then
             export RUSTC_BOOTSTRAP=1
             extra=("-Zbuild-std=std,panic_unwind")
         fi
