@@ -403,10 +403,14 @@ impl Slot {
 
 impl Mapping {
     fn new(node: &Node, offset: u32, bytes: usize) -> io::Result<Self> {
-        let (fd, offset) = (node.file.as_raw_fd(), libc::off_t::from(offset));
+        // With an offset of 64 bits everywhere: some drivers give more than the 31 that are left in one of 32 with a sign.
+        let (fd, offset) = (node.file.as_raw_fd(), libc::off64_t::from(offset));
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of ours. It is
         // readable only; length and offset are the driver's own, and the kernel refuses a wrong pair.
-        let start = unsafe { v4l::v4l2::mmap(ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, fd, offset) }?;
+        let start = unsafe { libc::mmap64(ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Self { start, bytes })
     }
