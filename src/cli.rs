@@ -104,7 +104,9 @@ pub(crate) fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     log::start(log::level(cli.verbosity.verbose, cli.verbosity.quiet));
-    match dispatch(cli.command.unwrap_or(Command::Run(cli.run))) {
+    let outcome = dispatch(cli.command.unwrap_or(Command::Run(cli.run)));
+    log::close();
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             tracing::error!("{error:#}");
