@@ -59,17 +59,19 @@ pub fn release() -> Result<()> {
 }
 
 /// Writes what waits since [`hold`]: 2 seconds at most, and half a second for a reader that takes nothing. Lines that come later
-/// are written at once, or, if the reader stalled, not at all.
+/// are not written. Without [`hold`] it does nothing.
 pub fn close() {
     if let Some(backlog) = BACKLOG.get() {
         // Where the run failed before it was confined, the thread is still to be made.
-        AT_ONCE.store(release().is_ok() && backlog.close(), Ordering::Relaxed);
+        if release().is_ok() {
+            backlog.close();
+        }
     }
 }
 
 /// Draws `text` on standard error, without the form of a log; leaves it out while lines wait.
 pub fn draw(text: &str) {
-    match queued() {
+    match BACKLOG.get() {
         Some(backlog) => backlog.push_if_idle(text.as_bytes()),
         // A terminal that is gone is no reason to stop.
         None => drop(stderr().write_all(text.as_bytes())),
@@ -92,13 +94,6 @@ static LOSSES: Losses = Losses::new();
 /// The lines that wait, once they do.
 static BACKLOG: OnceLock<Backlog> = OnceLock::new();
 
-/// Whether the backlog is done with and lines are written at once again.
-static AT_ONCE: AtomicBool = AtomicBool::new(false);
-
-fn queued() -> Option<&'static Backlog> {
-    BACKLOG.get().filter(|_| !AT_ONCE.load(Ordering::Relaxed))
-}
-
 fn to_stderr() -> Lossy<'static, io::Stderr> {
     let writer = stderr();
     Lossy { for_people: writer.is_terminal(), writer, losses: &LOSSES }
@@ -110,7 +105,7 @@ struct Log;
 impl Write for Log {
     /// Called once a line.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match queued() {
+        match BACKLOG.get() {
             Some(backlog) => backlog.push(line),
             None => to_stderr().write_line(line),
         }

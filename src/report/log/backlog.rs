@@ -76,11 +76,13 @@ impl Backlog {
         Ok(())
     }
 
-    /// Lets nothing more in and waits for the lines inside, not for ever ([`Queue::outlast`]); whether all were written.
-    pub(super) fn close(&self) -> bool {
+    /// Lets nothing more in and waits for the lines inside, not for ever ([`Queue::outlast`]).
+    pub(super) fn close(&self) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        writer.as_ref().is_some_and(|done| self.queue.outlast(done, &NO_HURRY))
+        if let Some(done) = &*writer {
+            self.queue.outlast(done, &NO_HURRY);
+        }
     }
 
     /// Lines that found no room.
@@ -97,4 +99,75 @@ fn whole_or_cut(line: &[u8]) -> Line {
         let _ = cut.extend_from_slice(CUT);
         cut
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+    use std::sync::mpsc::SyncSender;
+
+    use super::*;
+    use crate::report::log::Losses;
+
+    /// Writes wait for a permit each, as for a reader that stalled.
+    struct Gate(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn gated(backlog: &Backlog, losses: &'static Losses) -> (SyncSender<()>, Arc<Mutex<Vec<u8>>>) {
+        let (permit, permits) = std::sync::mpsc::sync_channel(10_000);
+        let page = Arc::default();
+        let writer = Gate(permits, Arc::clone(&page));
+        backlog.write_to(Lossy { writer, for_people: true, losses }).unwrap();
+        (permit, page)
+    }
+
+    #[test]
+    fn lines_that_found_no_room_are_counted_and_told_once_the_reader_is_back() {
+        static LOSSES: Losses = Losses::new();
+        let backlog = Backlog::new();
+        (0..LINES + 30).for_each(|n| backlog.push(format!("line {n}\n").as_bytes()));
+        backlog.push_if_idle(b"drawn");
+        assert_eq!(backlog.dropped(), 30);
+        let (permit, page) = gated(&backlog, &LOSSES);
+        (0..LINES + 30).for_each(|_| permit.send(()).unwrap());
+        backlog.close();
+        let text = String::from_utf8(page.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "30 lines of the log are lost: they could not be written");
+        let kept: Vec<String> = (30..LINES + 30).map(|n| format!("line {n}")).collect();
+        assert_eq!(lines[1..], kept);
+    }
+
+    #[test]
+    fn a_reader_that_never_comes_back_is_given_up_with_all_lines_counted() {
+        static LOSSES: Losses = Losses::new();
+        let backlog = Backlog::new();
+        let (permit, page) = gated(&backlog, &LOSSES);
+        (0..10).for_each(|_| backlog.push(b"line\n"));
+        backlog.close();
+        backlog.push(b"too late\n");
+        // One of them may hang in the middle.
+        assert!(backlog.dropped() >= 10, "{}", backlog.dropped());
+        assert!(page.lock().unwrap().is_empty());
+        drop(permit);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_and_says_so() {
+        assert_eq!(whole_or_cut(&[b'x'; LONGEST]), [b'x'; LONGEST]);
+        let cut = whole_or_cut(&[b'x'; LONGEST + 1]);
+        assert_eq!(cut.len(), LONGEST);
+        assert!(cut.ends_with(b"x [cut]\n"));
+    }
 }
