@@ -45,7 +45,7 @@ fn full_pipe() -> (PipeReader, PipeWriter) {
     let (reader, writer) = pipe().expect("a pipe");
     let mut filler = writer.try_clone().expect("a pipe");
     // More than a pipe holds: the thread waits for the reader as well. Blank lines are in nobody's way.
-    thread::spawn(move || filler.write_all(&[b'\n'; 100_000]));
+    thread::spawn(move || filler.write_all(&vec![b'\n'; 100_000]));
     thread::sleep(Duration::from_millis(100));
     (reader, writer)
 }
@@ -291,7 +291,9 @@ fn a_stalled_standard_input_costs_nothing_and_is_told() {
     let sightings = |out: &Path| {
         let mut kept: Vec<Value> = messages(out).into_iter().filter(|message| message["type"] != "health").collect();
         // Health takes numbers of its own.
-        kept.iter_mut().for_each(|message| message["seq"] = Value::Null);
+        for message in &mut kept {
+            message["seq"] = Value::Null;
+        }
         kept
     };
     let (mut running, mut feeder) = fed(&[], folder.path());

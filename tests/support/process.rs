@@ -36,8 +36,12 @@ impl Running {
     pub(crate) fn stop(mut self) -> (ExitStatus, Duration) {
         let told = Instant::now();
         self.signal("TERM");
-        let status = self.0.wait().expect("a process");
-        (status, told.elapsed())
+        let mut status = None;
+        wait_for("it does not stop", || {
+            status = self.0.try_wait().expect("a process");
+            status.is_some()
+        });
+        (status.expect("it has ended"), told.elapsed())
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
@@ -68,7 +72,7 @@ pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !there() {
         assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
