@@ -65,6 +65,8 @@ pub fn close() {
         // Where the run failed before it was confined, the thread is still to be made.
         if release().is_ok() {
             backlog.close();
+        } else {
+            backlog.write_here(to_stderr());
         }
     }
 }

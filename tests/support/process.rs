@@ -48,11 +48,16 @@ impl Running {
         self.0.try_wait().expect("a process").is_none()
     }
 
-    /// Resident set in KB.
+    /// Resident set in KB; 0 if it has just ended.
     pub(crate) fn resident_kb(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident set");
-        line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+        self.status_kb("VmRSS:")
+    }
+
+    /// A line of `/proc/PID/status` in KB; 0 if it has just ended.
+    pub(crate) fn status_kb(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it is not waited for");
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |line| line.trim().trim_end_matches("kB").trim().parse().expect("a number"))
     }
 
     /// Open files.

@@ -54,7 +54,7 @@ impl Backlog {
     ///
     /// # Errors
     /// [`Error::Report`] if there is no thread to be had.
-    pub(super) fn write_to<W: io::Write + Send + 'static>(&self, mut log: Lossy<'static, W>) -> Result<()> {
+    pub(super) fn write_to<W: io::Write + Send + 'static>(&self, log: Lossy<'static, W>) -> Result<()> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if writer.is_some() {
             return Ok(());
@@ -63,10 +63,7 @@ impl Backlog {
         let queue = Arc::clone(&self.queue);
         let write = move || {
             let _ended = ended;
-            while let Some((line, gap)) = queue.pop() {
-                log.missed(gap);
-                log.write_line(&line);
-            }
+            write_all(&queue, log);
         };
         thread::Builder::new()
             .name("report log".into())
@@ -85,9 +82,23 @@ impl Backlog {
         }
     }
 
+    /// Lets nothing more in and writes the lines inside, for as long as that takes: where there is no thread to be had.
+    pub(super) fn write_here(&self, log: Lossy<'_, impl io::Write>) {
+        self.queue.close();
+        write_all(&self.queue, log);
+    }
+
     /// Lines that found no room.
     pub(super) fn dropped(&self) -> u64 {
         self.queue.dropped()
+    }
+}
+
+/// Writes lines until the queue is closed and empty.
+fn write_all(queue: &Queue<Line>, mut log: Lossy<'_, impl io::Write>) {
+    while let Some((line, gap)) = queue.pop() {
+        log.missed(gap);
+        log.write_line(&line);
     }
 }
 
