@@ -191,7 +191,7 @@ fn a_reader_that_never_comes_back_does_not_hold_up_the_end() {
     let start = Instant::now();
     assert!(reporter.close() >= 64, "the queue was full and nobody read it");
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(1900), "the reader had a fair time: {took:?}");
+    assert!(took >= Duration::from_millis(450), "the reader had a fair time: {took:?}");
     assert!(took < Duration::from_secs(20), "closing took {took:?}");
 }
 
