@@ -98,7 +98,8 @@ fn a_long_run_under_faults_takes_no_more_memory_and_loses_nobody() {
     );
     println!("last health: {health}");
     assert!(status.success());
-    assert!(growth.abs() <= 1.0, "the resident set changed by {growth:.2} %");
+    // Less is nobody's fault: a kernel that is short of memory takes back pages of files.
+    assert!(growth <= 1.0, "the resident set grew by {growth:.2} %");
     assert_eq!(first.files, end.files, "open files");
     assert_eq!(events(&said, "reloaded"), reloads);
     for fault in ["timeouts", "reconnects", "corrupt", "freezes"] {
