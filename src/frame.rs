@@ -204,7 +204,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// Anything that gives frames: a camera, a clip, a fault injector around either.
 pub trait FrameSource {
-    /// The next picture, or why there is none. Waits [`LONGEST_WAIT`] at most, except for a pipe on standard input.
+    /// The next picture, or why there is none. Waits [`LONGEST_WAIT`] at most, or twice that where bytes trickle.
     ///
     /// # Errors
     /// Only what waiting and reconnecting cannot mend.
