@@ -192,15 +192,7 @@ fn setup(args: &EvalArgs, network: Network, backbone: BackboneCost, tuning: Opti
         (None, None) => Ok(network.top_k),
     };
     let (pool_k, online_k) = (k(None)?, buffers.iter().map(|buffer| k(Some(*buffer))).collect::<Result<_, _>>()?);
-    Ok(Setup {
-        pool_k,
-        online_k,
-        buffers,
-        network,
-        track_gap: args.track_gap(),
-        fps: args.crop_fps(),
-        backbone,
-    })
+    Ok(Setup { pool_k, online_k, buffers, network, track_gap: args.track_gap(), fps: args.crop_fps(), backbone })
 }
 
 fn measure(

@@ -79,14 +79,14 @@ impl Sequence {
 
     fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(INFO);
-        let text = fs::read_to_string(&path).map_err(|source| Error::Read {
-            what: "sequence",
-            path: path.clone(),
-            source,
-        })?;
+        let text =
+            fs::read_to_string(&path).map_err(|source| Error::Read { what: "sequence", path: path.clone(), source })?;
         let value = |key: &str| {
             let lines = text.lines().filter_map(|line| line.split_once('='));
-            lines.map(|(name, value)| (name.trim(), value.trim())).find(|(name, _)| *name == key).map(|(_, value)| value)
+            lines
+                .map(|(name, value)| (name.trim(), value.trim()))
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value)
         };
         let rate = value("frameRate").unwrap_or("no such line");
         let fps = rate.parse().ok().filter(|fps| (0.01..=1000.0).contains(fps));
@@ -169,13 +169,13 @@ fn parse_line(line: &str) -> Option<(u64, Option<Truth>)> {
     }
     let whole = |at: usize| -> Option<u32> { fields[at].parse().ok() };
     let pixels = |at: usize| fields[at].parse::<f32>().ok().filter(|value| value.abs() <= 1e6);
-    let (picture, person) = (whole(0).filter(|picture| *picture > 0)?, whole(1)?);
+    let (number, person) = (whole(0).filter(|number| *number > 0)?, whole(1)?);
     let bbox = BBox { x: pixels(2)?, y: pixels(3)?, width: pixels(4)?, height: pixels(5)? };
     let mark = fields[6].parse::<f32>().ok().filter(|mark| mark.is_finite())?;
     let class = if (LEAST + 1..=WITH_CLASS).contains(&fields.len()) { fields[7].parse().ok()? } else { PEDESTRIAN };
-    let like = class == PEDESTRIAN || LIKE_A_PERSON.contains(&class);
+    let person_like = class == PEDESTRIAN || LIKE_A_PERSON.contains(&class);
     let counts = class == PEDESTRIAN && mark > 0.0;
-    Some((picture.into(), like.then_some(Truth { person, bbox, counts })))
+    Some((number.into(), person_like.then_some(Truth { person, bbox, counts })))
 }
 
 fn bad(place: &Path, expected: String, found: &str) -> Error {
@@ -257,8 +257,12 @@ mod tests {
         assert!(message(SEQUENCE, "", &[]).contains("none"));
         assert!(message(SEQUENCE, "", &["1.jpg", "3.jpg"]).contains("picture 2"));
         assert!(message(SEQUENCE, "", &["1.jpg", "b.jpg"]).contains("b.jpg"));
-        for wrong in ["1,2,3", "0,1,0,0,1,1,1,1,1", "1,1,NaN,0,1,1,1,1,1", "1,1,0,0,1,inf,1,1,1", "1,-1,0,0,1,1,1,1,1"] {
-            assert!(message(SEQUENCE, &format!("1,1,0,0,1,1,1,1,1\n{wrong}"), &["1.jpg"]).contains("line 2"), "{wrong}");
+        for wrong in ["1,2,3", "0,1,0,0,1,1,1,1,1", "1,1,NaN,0,1,1,1,1,1", "1,1,0,0,1,inf,1,1,1", "1,-1,0,0,1,1,1,1,1"]
+        {
+            assert!(
+                message(SEQUENCE, &format!("1,1,0,0,1,1,1,1,1\n{wrong}"), &["1.jpg"]).contains("line 2"),
+                "{wrong}"
+            );
         }
         let twice = message(SEQUENCE, "1,1,0,0,1,1,1,1,1\n1,1,5,0,1,1,1,1,1", &["1.jpg"]);
         assert!(twice.contains("a second one of 1 in frame 1"), "{twice}");

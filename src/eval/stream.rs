@@ -25,7 +25,7 @@ use crate::recognition::{Change, Recognition, State};
 use crate::size::NEIGHBORS;
 use crate::tracks::TrackId;
 
-pub use clip::{ClipFigures, ClipTally, Naming, Sight};
+pub use clip::{ClipFigures, ClipTally, Naming, Shown, Sight};
 pub use tally::{ReEntry, Tally};
 
 /// What the stream is run with.

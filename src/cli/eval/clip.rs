@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use nformer_edge::camera::Clip;
 use nformer_edge::detector::BBox;
 use nformer_edge::eval::mot::Sequence;
-use nformer_edge::eval::{ClipFigures, ClipTally, Naming, Sight};
+use nformer_edge::eval::{ClipFigures, ClipTally, Naming, Shown, Sight};
 use nformer_edge::frame::{FrameSource, Next};
 use nformer_edge::gallery::{IdentityId, Merge};
 use nformer_edge::pipeline::{Pipeline, Seen};
@@ -91,7 +91,8 @@ fn run(sequence: &Sequence, fps: f64, settings: &Settings) -> Result<ClipFigures
                 let seen = pipeline.process(&frame)?;
                 if !passed_over {
                     let truth = sequence.truth(frame.sequence() + 1);
-                    tally.frame(frame.time(), truth, &sights(&seen), seen.events.iter().filter_map(merge));
+                    let shown = Shown { time: frame.time(), height: frame.height(), truth };
+                    tally.frame(&shown, &sights(&seen), seen.events.iter().filter_map(merge));
                 }
             }
         }
@@ -129,8 +130,12 @@ fn show(figures: &ClipFigures) {
     let ClipFigures { name, frames, people, boxes, sightings, left_out, found, .. } = figures;
     println!("\n{name}: {frames} frames, {people} people, {boxes} boxes");
     println!(
-        "  detection: recall {:.1} % ({found} of {boxes}), precision {:.1} % (of {sightings} sightings; {left_out} more on what counts neither way)",
+        "  found: recall {:.1} % ({found} of {boxes}), precision {:.1} % (of {sightings} sightings; {left_out} more on what counts neither way)",
         figures.detection_recall, figures.detection_precision
+    );
+    println!(
+        "  of the {} boxes of a sixth of the picture's height and more: recall {:.1} %",
+        figures.tall_boxes, figures.tall_recall
     );
     println!("  {:<11} {:>7} {:>8} {:>6} {:>6} {:>6} {:>6}", "", "numbers", "switches", "IDF1", "IDP", "IDR", "MOTA");
     for (what, naming) in [("tracks", &figures.tracks), ("identities", &figures.identities)] {
@@ -154,6 +159,7 @@ fn notes(settings: &Settings) -> Vec<String> {
          figures, reflections and whoever is not marked count neither way".into(),
         "IDF1, IDP, IDR: people and numbers paired over the whole clip (Ristani et al. 2016); identities that were merged are one number"
             .into(),
+        format!("who is found shows from the frame tracks.confirm = {} of the track on", settings.tracks.confirm),
         format!(
             "a track may become an identity after gallery.min_embeddings = {} embeddings: in a clip of few frames most are not answered for",
             settings.gallery.min_embeddings

@@ -25,6 +25,20 @@ const OVERLAP: f32 = 0.5;
 /// What staying together is worth beside the overlaps of a frame: more than all of them.
 const TOGETHER: f32 = 1000.0;
 
+/// Height from which a person is tall, as a share of the picture's: a detector sees the picture in a few hundred lines.
+const TALL: f32 = 1.0 / 6.0;
+
+/// A frame of a clip, with its ground truth.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    /// When.
+    pub time: Duration,
+    /// Lines of the picture.
+    pub height: u32,
+    /// Who is in it.
+    pub truth: &'a [Truth],
+}
+
 /// Somebody the program saw in a frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sight {
@@ -76,8 +90,14 @@ pub struct ClipFigures {
     pub left_out: usize,
     /// Boxes found.
     pub found: usize,
+    /// Boxes of a sixth of the picture's height and more.
+    pub tall_boxes: usize,
+    /// Of these found.
+    pub tall_found: usize,
     /// `found / boxes`, percent.
     pub detection_recall: f64,
+    /// `tall_found / tall_boxes`, percent.
+    pub tall_recall: f64,
     /// `found / sightings`, percent.
     pub detection_precision: f64,
     /// Numbers of tracks.
@@ -106,6 +126,8 @@ impl ClipFigures {
             total.sightings += clip.sightings;
             total.left_out += clip.left_out;
             total.found += clip.found;
+            total.tall_boxes += clip.tall_boxes;
+            total.tall_found += clip.tall_found;
             total.visits += clip.visits;
             for (sum, part) in [(&mut total.tracks, &clip.tracks), (&mut total.identities, &clip.identities)] {
                 sum.numbers += part.numbers;
@@ -127,6 +149,7 @@ impl ClipFigures {
     fn finish(&mut self) {
         self.detection_recall = percent(self.found, self.boxes);
         self.detection_precision = percent(self.found, self.sightings);
+        self.tall_recall = percent(self.tall_found, self.tall_boxes);
         let wrong = (self.boxes - self.found) + (self.sightings - self.found);
         for naming in [&mut self.tracks, &mut self.identities] {
             naming.idf1 = percent(2 * naming.agreeing, self.boxes + naming.given);
@@ -199,14 +222,18 @@ impl ClipTally {
         Self { figures: ClipFigures { name: name.into(), ..ClipFigures::default() }, ..Self::default() }
     }
 
-    /// Counts the frame at `time`, in which `merges` came about.
-    pub fn frame(&mut self, time: Duration, truth: &[Truth], seen: &[Sight], merges: impl Iterator<Item = Merge>) {
+    /// Counts a frame: what is there, what was seen, and what the gallery merged in it.
+    pub fn frame(&mut self, shown: &Shown<'_>, seen: &[Sight], merges: impl Iterator<Item = Merge>) {
+        let Shown { time, height, truth } = *shown;
         let beside = matched(truth, seen, |_, _| 0.0);
         let beside = beside.iter().zip(truth).filter(|(_, truth)| !truth.counts).filter_map(|(sight, _)| *sight);
         let beside: BTreeSet<usize> = beside.collect();
         let seen: Vec<Sight> =
             seen.iter().enumerate().filter(|(at, _)| !beside.contains(at)).map(|(_, sight)| *sight).collect();
         let truth: Vec<Truth> = truth.iter().copied().filter(|truth| truth.counts).collect();
+        // Holds for visits that end from this frame on.
+        let before = self.answers.len();
+        self.merges.extend(merges.map(|merge| (before + 1, merge)));
         self.figures.frames += 1;
         self.figures.left_out += beside.len();
         self.figures.boxes += truth.len();
@@ -224,11 +251,13 @@ impl ClipTally {
         let stays = |truth: &Truth, sight: &Sight| self.together.get(&truth.person) == Some(&sight.track);
         let pairs = matched(&truth, &seen, |truth, sight| if stays(truth, sight) { TOGETHER } else { 0.0 });
         self.together.clear();
+        let is_tall = |truth: &&Truth| truth.bbox.height >= TALL * height as f32;
+        self.figures.tall_boxes += truth.iter().filter(is_tall).count();
+        let found = truth.iter().zip(&pairs).filter_map(|(truth, at)| at.map(|_| truth));
+        self.figures.tall_found += found.filter(is_tall).count();
         for (truth, sight) in truth.iter().zip(pairs).filter_map(|(truth, at)| Some((truth, seen[at?]))) {
             self.meet(time, truth.person, &sight);
         }
-        let answered = self.answers.len();
-        self.merges.extend(merges.map(|merge| (answered, merge)));
     }
 
     /// Notes that `person` was found.

@@ -15,6 +15,11 @@ fn sight(track: u32, identity: Option<u32>, x: f32) -> Sight {
     Sight { bbox: at(x), track, identity, unsure: identity.is_none() }
 }
 
+/// A frame of a picture of 130 lines: people are 20 high, and tall from 21.67 on.
+fn shown(seconds: u64, truth: &[Truth]) -> Shown<'_> {
+    Shown { time: Duration::from_secs(seconds), height: 130, truth }
+}
+
 #[track_caller]
 fn same(pairs: &[(f64, f64)]) {
     for (found, expected) in pairs {
@@ -25,16 +30,15 @@ fn same(pairs: &[(f64, f64)]) {
 /// Two people and a mannequin in four frames: a track breaks, and its person gets another number after 70 s.
 fn clip(merge: Option<Merge>) -> ClipFigures {
     let mut tally = ClipTally::new("made");
-    let seconds = Duration::from_secs;
     let (one, two) = (|x| person(1, x), |x| person(2, x));
     let seen = [sight(1, None, 1.0), sight(2, None, 100.0), sight(3, None, 500.0)];
-    tally.frame(seconds(0), &[one(0.0), two(101.0)], &seen, std::iter::empty());
+    tally.frame(&shown(0, &[one(0.0), two(101.0)]), &seen, std::iter::empty());
     let seen = [sight(1, Some(1), 2.0), sight(2, Some(2), 100.0)];
-    tally.frame(seconds(1), &[one(0.0), two(101.0)], &seen, std::iter::empty());
-    tally.frame(seconds(2), &[one(0.0), two(101.0)], &[sight(2, Some(2), 100.0)], std::iter::empty());
+    tally.frame(&shown(1, &[one(0.0), two(101.0)]), &seen, std::iter::empty());
+    tally.frame(&shown(2, &[one(0.0), two(101.0)]), &[sight(2, Some(2), 100.0)], std::iter::empty());
     let mannequin = Truth { counts: false, ..person(9, 300.0) };
     let seen = [sight(5, Some(2), 301.0), sight(2, Some(2), 100.0), sight(4, Some(3), 0.0)];
-    tally.frame(seconds(71), &[mannequin, one(0.0), two(101.0)], &seen, merge.into_iter());
+    tally.frame(&shown(71, &[mannequin, one(0.0), two(101.0)]), &seen, merge.into_iter());
     tally.finish()
 }
 
@@ -83,17 +87,29 @@ fn clips_together_are_the_sum_of_their_counts() {
 #[test]
 fn a_pair_stays_together_while_it_overlaps() {
     let mut tally = ClipTally::new("made");
-    tally.frame(Duration::ZERO, &[person(1, 0.0)], &[sight(1, None, 0.0)], std::iter::empty());
+    tally.frame(&shown(0, &[person(1, 0.0)]), &[sight(1, None, 0.0)], std::iter::empty());
     // Track 2 overlaps entirely, track 1 by 8 of 12.
     let seen = [sight(2, None, 2.0), sight(1, None, 0.0)];
-    tally.frame(Duration::from_secs(1), &[person(1, 2.0)], &seen, std::iter::empty());
+    tally.frame(&shown(1, &[person(1, 2.0)]), &seen, std::iter::empty());
     // Now by 6 of 14: no longer.
     let seen = [sight(2, None, 4.0), sight(1, None, 0.0)];
-    tally.frame(Duration::from_secs(2), &[person(1, 4.0)], &seen, std::iter::empty());
+    tally.frame(&shown(2, &[person(1, 4.0)]), &seen, std::iter::empty());
     let found = tally.finish();
     assert_eq!((found.found, found.sightings, found.tracks.switches), (3, 5, 1));
     // Overlaps: with track 1 in frames 1 and 2, with track 2 in frames 2 and 3.
     assert_eq!(found.tracks.agreeing, 2);
+}
+
+#[test]
+fn who_is_a_sixth_of_the_picture_is_tall() {
+    let mut tally = ClipTally::new("made");
+    let truth = [person(1, 0.0), person(2, 50.0), person(3, 100.0)];
+    let seen = [sight(1, None, 0.0), sight(2, None, 50.0)];
+    tally.frame(&Shown { height: 120, ..shown(0, &truth) }, &seen, std::iter::empty());
+    tally.frame(&shown(1, &truth), &seen, std::iter::empty());
+    let found = tally.finish();
+    assert_eq!((found.boxes, found.found, found.tall_boxes, found.tall_found), (6, 4, 3, 2));
+    same(&[(found.tall_recall, 200.0 / 3.0)]);
 }
 
 #[test]
@@ -102,7 +118,7 @@ fn nothing_seen_of_nobody_is_no_number() {
     assert_eq!((found.boxes, found.visits), (0, 0));
     same(&[(found.detection_recall, 0.0), (found.identities.idf1, 0.0), (found.unsure, 0.0)]);
     let mut tally = ClipTally::new("wrong");
-    tally.frame(Duration::ZERO, &[], &[sight(1, Some(1), 0.0)], std::iter::empty());
+    tally.frame(&shown(0, &[]), &[sight(1, Some(1), 0.0)], std::iter::empty());
     let found = tally.finish();
     assert_eq!((found.found, found.sightings), (0, 1));
     assert!(found.tracks.mota.is_finite());
@@ -129,7 +145,7 @@ proptest! {
     fn counts_fit_into_each_other(frames in frames()) {
         let mut tally = ClipTally::new("made");
         for (second, (truth, seen)) in frames.iter().enumerate() {
-            tally.frame(Duration::from_secs(second as u64), truth, seen, std::iter::empty());
+            tally.frame(&shown(second as u64, truth), seen, std::iter::empty());
         }
         let found = tally.finish();
         let given: usize = frames.iter().map(|(_, seen)| seen.len()).sum();
