@@ -194,3 +194,30 @@ fn no_old_style_module_files() {
         assert!(!file.ends_with("/mod.rs"), "{file}: use foo.rs + foo/");
     }
 }
+
+/// Dependencies of this package in a lock file.
+fn locked(file: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).expect("a lock file");
+    let lock: toml::Table = toml::from_str(&text).expect("TOML");
+    let packages = lock["package"].as_array().expect("packages");
+    let own = packages.iter().find(|package| package["name"].as_str() == Some("nformer-edge")).expect("this package");
+    let names = own["dependencies"].as_array().expect("dependencies").iter();
+    names.map(|name| name.as_str().expect("a name").split(' ').next().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn the_fuzzers_lock_file_knows_every_dependency() {
+    let manifest: toml::Table =
+        toml::from_str(&fs::read_to_string(root().join("Cargo.toml")).expect("the manifest")).expect("TOML");
+    let mut needed = manifest["dependencies"].as_table().expect("dependencies").clone();
+    for target in manifest.get("target").and_then(toml::Value::as_table).into_iter().flatten() {
+        let more = target.1.get("dependencies").and_then(toml::Value::as_table);
+        needed.extend(more.cloned().unwrap_or_default());
+    }
+    for file in ["Cargo.lock", "tests/fuzz/Cargo.lock"] {
+        let known = locked(file);
+        for name in needed.keys() {
+            assert!(known.contains(name), "{file} lacks {name}: build tests/fuzz once without --locked");
+        }
+    }
+}
