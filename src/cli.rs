@@ -129,7 +129,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(
-            Error::UnknownSetting { .. } | Error::BadSetting { .. } | Error::BadToml { .. } | Error::StateKey { .. },
+            Error::UnknownSetting { .. }
+            | Error::BadSetting { .. }
+            | Error::BadToml { .. }
+            | Error::StateKey { .. }
+            | Error::Read { what: "the configuration", .. },
         ) => USAGE,
         Some(
             Error::DeviceMissing { .. }
@@ -137,7 +141,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::UnsupportedFormat { .. }
             | Error::Device { .. }
             | Error::BadClip { .. }
-            | Error::BadDataset { .. },
+            | Error::BadDataset { .. }
+            | Error::Read { what: "clip" | "folder of images" | "image", .. },
         ) => SOURCE,
         Some(
             Error::ModelChecksum { .. }

@@ -151,3 +151,16 @@ fn every_board_has_its_aliases_and_its_row() {
         assert!(readme.contains(&format!("| `{board}` |")), "{board} has no row in targets/README.md");
     }
 }
+
+/// What a board's package is made of is there, and its licence is in it.
+#[test]
+fn what_the_package_is_made_of_is_there() {
+    let manifest = table(&root().join("Cargo.toml"));
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("assets");
+    let sources: Vec<_> = assets.iter().filter_map(|asset| asset[0].as_str()).collect();
+    assert!(sources.contains(&"LICENSE"), "{sources:?}");
+    // What is built or copied before, and patterns, cannot be looked for.
+    for source in sources.iter().filter(|source| !source.starts_with("target/") && !source.contains('*')) {
+        assert!(root().join(source).is_file(), "{source} is not there");
+    }
+}
