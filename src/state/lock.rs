@@ -32,9 +32,9 @@ impl Lock {
     /// Makes and takes the lock of a folder that has none: it is new. Where there is one, somebody else used the folder.
     pub(super) fn make(folder: &Path) -> io::Result<Self> {
         let file = files::create(folder, NAME).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                io::Error::other("the folder is not the one of the start, and was in use since: restart the program")
-            }
+            io::ErrorKind::AlreadyExists => io::Error::other(
+                "its lock is not the one of the start, so somebody else may have used it: restart the program",
+            ),
             _ => error,
         })?;
         hold(file, folder).map_err(io::Error::other)
