@@ -251,6 +251,16 @@ pub enum Error {
         /// What is wrong with it and what to do.
         reason: String,
     },
+    /// A file of the state that the disk does not give out. To go on without it would give numbers twice.
+    #[error("cannot read the state {path}: {source}; nothing was changed: {remedy}", path = path.display())]
+    StateFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+        /// What to do.
+        remedy: String,
+    },
     /// A state in which something is to be erased and that cannot be read.
     #[error("the state in {dir} cannot be read: {reason}; set state.key_file to its key, or erase all of it with `nformer-edge forget --all`", dir = dir.display())]
     StateUnreadable {

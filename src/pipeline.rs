@@ -1,7 +1,7 @@
 //! The corridor: owns the rooms, leads each frame through them, and times each.
 //!
 //! One call of [`Pipeline::process`] is one frame. It does no I/O, and apart from the measured
-//! durations its result depends on the frames alone. Its only threads are those of `backbone.threads`, which share the
+//! durations its result depends on the frames alone, and with a live source on the silence between them ([`Pipeline::pass`]). Its only threads are those of `backbone.threads`, which share the
 //! crops of one frame and end with it.
 
 mod assembly;
@@ -81,8 +81,12 @@ pub struct Pipeline {
     timing: Timing,
     /// The gallery's clock when the first frame came: what passed before this start.
     epoch: Duration,
-    /// The gallery's clock at the last frame.
+    /// The gallery's clock: at the last frame, or after what passed since without one.
     clock: Duration,
+    /// Whether the clock ran on without a frame.
+    passed: bool,
+    /// The gallery's clock when a state was taken back: what was seen until then was seen before the time away.
+    restored: Duration,
     /// Frames that showed somebody.
     peopled: u64,
     /// The models that make and read embeddings.
@@ -113,6 +117,8 @@ impl Pipeline {
             timing: Timing::default(),
             epoch: Duration::ZERO,
             clock: Duration::ZERO,
+            passed: false,
+            restored: Duration::ZERO,
             peopled: 0,
             fingerprint: Fingerprint::default(),
         })
@@ -128,7 +134,7 @@ impl Pipeline {
         self.sightings.clear();
         self.events.clear();
         self.counters.frames += 1;
-        self.clock = self.clock.max(self.epoch.saturating_add(frame.time()));
+        self.tick(frame.time());
         if !(self.counters.frames - 1).is_multiple_of(self.every) {
             return Ok(Seen { sightings: &[], events: &[] });
         }

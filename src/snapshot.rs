@@ -7,12 +7,15 @@
 //! |---|---|
 //! | `frame.png` | the frame with the most identified people, a box and a number each |
 //! | `identities.png` | a row an identity, its crops from first to last with their times |
+//!
+//! The files, and a folder that is made for them, are for the user alone.
 
 mod picture;
 mod rows;
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, BufWriter};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::detector::BBox;
@@ -68,8 +71,11 @@ impl Snapshot {
     /// [`Error::Write`] if it cannot.
     pub fn create(folder: &Path) -> Result<Self> {
         let probe = folder.join(".nformer-edge-probe");
-        fs::create_dir_all(folder)
-            .and_then(|()| File::create(&probe).map(drop))
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .and_then(|()| create(&probe).map(drop))
             .and_then(|()| fs::remove_file(&probe))
             .map_err(|source| unwritable("snapshot folder", folder, source))?;
         let folder = folder.to_path_buf();
@@ -151,13 +157,19 @@ impl Best {
 /// Writes beside the target and renames, so that a full disk leaves no half picture under its name.
 fn write(picture: &Picture, path: &Path) -> io::Result<()> {
     let unfinished = path.with_extension("png.part");
-    let outcome = File::create(&unfinished)
+    let outcome = create(&unfinished)
         .and_then(|file| picture.write_png(BufWriter::new(file)))
         .and_then(|()| fs::rename(&unfinished, path));
     if outcome.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
     outcome
+}
+
+/// A new file for the user alone, in the place of what an earlier run left; no link is followed.
+fn create(path: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(path);
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn unwritable(what: &'static str, path: &Path, source: io::Error) -> Error {

@@ -9,11 +9,13 @@
 
 mod clock;
 mod contents;
+mod files;
 mod folder;
 mod forget;
 mod format;
 mod keeper;
 mod load;
+mod lock;
 mod seal;
 
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, in_range};
 
-pub use clock::{Clocks, WALL_TOLERANCE};
+pub use clock::{Away, Clocks, WALL_TOLERANCE};
 pub use contents::{Contents, Head, Met, Row};
 pub use folder::{Disk, Folder, GENERATIONS};
 pub use forget::{Forgotten, Whom, forget};

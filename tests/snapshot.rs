@@ -220,3 +220,22 @@ fn an_error_is_given_if_no_picture_could_be_written() {
     fs::remove_dir(&folder).unwrap();
     assert!(matches!(snapshot.finish(), Err(Error::Write { .. })));
 }
+
+#[test]
+fn pictures_are_for_the_user_alone_and_no_link_is_followed() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let outer = tempfile::tempdir().unwrap();
+    let (folder, victim) = (outer.path().join("a/pictures"), outer.path().join("victim"));
+    fs::write(&victim, b"precious").unwrap();
+    drop(Snapshot::create(&folder).unwrap());
+    for name in ["frame.png", "frame.png.part", ".nformer-edge-probe"] {
+        symlink(&victim, folder.join(name)).unwrap();
+    }
+    let mut snapshot = Snapshot::create(&folder).unwrap();
+    snapshot.observe(&frame(&scene(&[]), 0), &[]);
+    let written = snapshot.finish().unwrap();
+    assert_eq!(written, [folder.join("frame.png")]);
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&folder), mode(&written[0])), (0o700, 0o600));
+    assert_eq!((fs::read(&victim).unwrap(), Decoded::read(&written[0]).width), (b"precious".into(), 160));
+}

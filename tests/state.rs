@@ -182,6 +182,36 @@ fn what_is_kept_expires_by_what_the_clocks_can_tell_and_no_jump_wipes_it() {
     assert!(saved(&second, then).rows.iter().all(|row| row.row.tag.time > contents.head.clock));
 }
 
+#[test]
+fn time_without_a_frame_counts_and_so_does_a_time_away_that_is_told_late() {
+    let (hour, minute, mut settings) = (Duration::from_hours(1), Duration::from_mins(1), settings());
+    settings.detector.kind = DetectorKind::Whole;
+    settings.gallery.ttl_s = 1800;
+    let (mut first, pixels, unknown) = (pipeline(&settings), person(), Clocks::default());
+    show(&mut first, &pixels, Duration::from_secs(5));
+    let contents = saved(&first, unknown);
+    // The camera is silent, and saves go on. The time of its frames knew of the silence, or not.
+    for start in [Duration::from_secs(10), 2 * hour] {
+        first.pass(29 * minute);
+        assert!(first.identities() == 1 && !saved(&first, unknown).rows.is_empty());
+        first.pass(2 * minute);
+        assert!(first.identities() == 0 && saved(&first, unknown).rows.is_empty());
+        show(&mut first, &pixels, start);
+        assert!(first.identities() == 1 && !saved(&first, unknown).rows.is_empty());
+    }
+    for seen_again in [false, true] {
+        let mut second = pipeline(&settings);
+        second.restore(&contents, &unknown, IdentityId(2)).expect("a state");
+        if seen_again {
+            show(&mut second, &pixels, Duration::from_secs(5));
+        }
+        second.count_away(hour);
+        let now = saved(&second, unknown);
+        assert_eq!((second.identities() == 1, now.rows.is_empty()), (seen_again, !seen_again));
+        assert!(now.rows.iter().all(|row| row.row.tag.time >= contents.head.clock + hour), "only what was seen since");
+    }
+}
+
 /// Of a state made with larger sizes the newest rows are taken.
 #[test]
 fn a_state_of_a_larger_build_fits() {
@@ -208,6 +238,10 @@ fn a_state_of_a_larger_build_fits() {
     let kept = saved(&pipeline, Clocks::default());
     assert!(kept.rows.iter().all(|row| row.row.age >= 5));
     assert_eq!((kept.head.next_identity, kept.head.next_track), (IdentityId(9), TrackId(2)));
+    // After the last number a track gets the first one again: older rows would look as if they came from the future.
+    let contents = Contents { head: Head { next_track: TrackId(1), ..contents.head }, ..contents };
+    pipeline.restore(&contents, &Clocks::default(), IdentityId(9)).expect("a state");
+    assert!(saved(&pipeline, Clocks::default()).rows.is_empty());
 }
 
 /// The program on the clip with a state in `dir`.

@@ -14,7 +14,7 @@ use nformer_edge::report::{Reporter, log, vitals};
 use nformer_edge::settings::Settings;
 use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::snapshot::{Mark, Snapshot};
-use nformer_edge::state::{Keeper, Saves};
+use nformer_edge::state::Saves;
 use tracing::{info, warn};
 
 use super::health;
@@ -24,9 +24,12 @@ use super::progress::Progress;
 use super::reload;
 use super::sandbox;
 use super::signals::{HangUp, Reload, Stop};
-use super::state;
+use super::state::{self, Kept};
 use super::supervisor::Supervisor;
 use super::wall::Wall;
+
+/// After that long without a frame, a live source is silent and the clock of the gallery runs on by itself.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Arguments of `run`.
 #[derive(Args)]
@@ -57,7 +60,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     log::release()?;
     let Some(mut source) = job::open_source(&settings, &stop)? else { return Ok(ExitCode::SUCCESS) };
     let (mut pipeline, models) = Pipeline::open(&settings)?;
-    let keeper = state::open(&settings, &mut pipeline)?;
+    let kept = state::open(&settings, &mut pipeline)?;
     let live = source.is_live();
     let mut reporter = Reporter::open(&settings.report, live)?;
     reporter.hurry_on(stop.flag());
@@ -78,9 +81,11 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         reload,
         reporter,
         snapshot,
-        keeper,
+        kept,
         progress: Progress::new(),
         wall: Wall::new(live, vitals::clock_synchronised),
+        live,
+        timed: Instant::now(),
         stop: stop.clone(),
         supervisor,
         started: Instant::now(),
@@ -94,7 +99,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     watch.supervisor.ready();
     let outcome = job::run(source.as_mut(), &mut pipeline, &stop, &mut watch);
     watch.supervisor.stopping();
-    let summary = watch.finish(&pipeline, source.health());
+    let summary = watch.finish(&mut pipeline, source.health());
     outcome.and(summary)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -107,9 +112,12 @@ struct Watch<'a> {
     reload: Reload,
     reporter: Reporter,
     snapshot: Option<Snapshot>,
-    keeper: Option<Keeper>,
+    kept: Option<Kept>,
     progress: Progress,
     wall: Wall<fn() -> bool>,
+    live: bool,
+    /// Until when the clock of the gallery ran, by that of the board.
+    timed: Instant,
     stop: Stop,
     supervisor: Supervisor,
     started: Instant,
@@ -126,6 +134,7 @@ struct Watch<'a> {
 impl Observer for Watch<'_> {
     fn seen(&mut self, frame: &Frame<'_>, seen: &Seen<'_>) -> Result<()> {
         (self.stream_time, self.frame) = (frame.time(), frame.sequence());
+        self.timed = Instant::now();
         for event in seen.events {
             self.reporter.send(&Message::Event(event.clone()));
         }
@@ -152,13 +161,18 @@ impl Observer for Watch<'_> {
             Some(HangUp::Stop) => self.stop.set(),
             None => {}
         }
-        if let Some(keeper) = &mut self.keeper {
-            state::save_if_due(keeper, pipeline);
+        let silent = self.timed.elapsed();
+        if self.live && silent >= SILENCE {
+            pipeline.pass(silent);
+            self.timed += silent;
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.save_if_due(pipeline);
         }
         // By the clock of the board, not of the frames: a camera that gives none is worth a line.
         let running = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         if self.reporter.health_due(running) {
-            let saves = self.keeper.as_ref().map(Keeper::saves).unwrap_or_default();
+            let saves = self.kept.as_ref().map(Kept::saves).unwrap_or_default();
             let health = self.health(pipeline, source, saves);
             self.reporter.send(&Message::Health(health));
             self.wall.look();
@@ -218,11 +232,11 @@ impl Watch<'_> {
     }
 
     /// Writes the pictures, drains the reports and prints the closing summary.
-    fn finish(mut self, pipeline: &Pipeline, source: SourceHealth) -> Result<()> {
+    fn finish(mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()> {
         self.progress.clear();
         let fps = pipeline.counters().frames as f32 / self.started.elapsed().as_secs_f32();
         // Before the readers get their time: whoever pulls the plug now has nothing to lose.
-        let saves = self.keeper.take().map(|keeper| state::close(keeper, pipeline));
+        let saves = self.kept.take().map(|kept| kept.close(pipeline));
         let health = self.health(pipeline, source, saves.unwrap_or_default());
         self.reporter.send(&Message::Health(health));
         let dropped = self.reporter.close();

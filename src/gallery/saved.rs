@@ -61,6 +61,13 @@ impl Gallery {
         self.next_id = self.next_id.max(next.0);
     }
 
+    /// Moves the times of those seen after `since` by `time`: who was seen before was seen that much longer ago.
+    pub fn postpone(&mut self, since: Duration, time: Duration) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.last_seen > since) {
+            entry.last_seen = entry.last_seen.saturating_add(time);
+        }
+    }
+
     /// How long an identity is remembered that is not seen.
     pub fn ttl(&self) -> Duration {
         Duration::from_secs(self.settings.ttl_s)

@@ -1,5 +1,7 @@
 //! The buffer across restarts: its rows out, and back into the same slots.
 
+use std::time::Duration;
+
 use super::{NeighborBuffer, Tag};
 use crate::backbone::Embedding;
 use crate::error::{Error, Result};
@@ -49,12 +51,17 @@ impl<const N: usize> NeighborBuffer<N> {
         }
         Ok(Some(slot))
     }
+
+    /// Moves the times of rows after `since` by `time`: what was before lies that much further back.
+    pub fn postpone(&mut self, since: Duration, time: Duration) {
+        for tag in self.tags.iter_mut().filter(|tag| tag.time > since) {
+            tag.time = tag.time.saturating_add(time);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;

@@ -65,6 +65,7 @@ impl Pipeline {
         let away = clocks.since(&head.clocks);
         self.epoch = head.clock.saturating_add(away);
         self.clock = self.epoch;
+        self.restored = self.epoch;
         self.tracks.number_from(head.next_track);
         let (rows, expired) = self.recognition.restore(contents, self.clock, next_identity)?;
         Ok(Restored { identities: self.identities(), rows, expired, away })
@@ -73,5 +74,33 @@ impl Pipeline {
     /// Numbers new identities from `next_identity` on: what was kept cannot be used, but its numbers are taken.
     pub fn number_from(&mut self, next_identity: IdentityId) {
         self.recognition.number_from(next_identity);
+    }
+
+    /// Lets time pass in which a live source gives no frame: people expire all the same. A clip's time is that of its
+    /// frames alone.
+    pub fn pass(&mut self, time: Duration) {
+        self.clock = self.clock.saturating_add(time);
+        self.passed = true;
+        self.recognition.expire(self.clock);
+    }
+
+    /// Counts a time away that became known after [`Pipeline::restore`]: whoever was not seen since is that much closer to
+    /// their end.
+    pub fn count_away(&mut self, time: Duration) {
+        self.recognition.postpone(self.restored, time);
+        self.epoch = self.epoch.saturating_add(time);
+        self.clock = self.clock.saturating_add(time);
+        self.recognition.expire(self.clock);
+    }
+
+    /// The clock at a frame with this time of its source. It never goes back, and goes on from where it stood.
+    pub(super) fn tick(&mut self, time: Duration) {
+        let now = self.epoch.saturating_add(time);
+        if self.passed {
+            // A source that starts at 0 after a long silence did not see it.
+            self.epoch = self.epoch.saturating_add(self.clock.saturating_sub(now));
+            self.passed = false;
+        }
+        self.clock = self.clock.max(now);
     }
 }

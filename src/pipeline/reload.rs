@@ -26,7 +26,7 @@ impl Pipeline {
             state::open(&mut bytes, None, Some(&self.maker())).map_err(|refusal| refused(refusal.to_string()))?;
         let restored = self.restore(&contents, &Clocks::default(), reserved)?;
         // The source runs on, and its time with it.
-        (self.epoch, self.clock) = (old.epoch, old.clock);
+        (self.epoch, self.clock, self.passed, self.restored) = (old.epoch, old.clock, old.passed, old.restored);
         self.counters = old.counters();
         self.peopled = old.changes();
         self.timing = mem::take(&mut old.timing);

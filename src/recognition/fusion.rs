@@ -137,6 +137,11 @@ impl Fusion {
         if self.buffer.is_empty() { Ok(()) } else { self.fuse(&[]) }
     }
 
+    /// Moves the times of rows after `since` by `time`.
+    pub(super) fn postpone(&mut self, since: Duration, time: Duration) {
+        self.buffer.postpone(since, time);
+    }
+
     /// Rows that had to make room since the start.
     pub(super) fn evictions(&self) -> u64 {
         self.evictions

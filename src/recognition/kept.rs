@@ -9,14 +9,17 @@ use std::time::Duration;
 use super::Recognition;
 use crate::error::Result;
 use crate::gallery::IdentityId;
+use crate::neighbors::Tag;
 use crate::size::NEIGHBORS;
 use crate::state::{self, Contents, Head};
 
 impl Recognition {
-    /// Writes the state behind the header in `buffer`. Rows older than `gallery.ttl_s` are left out.
+    /// Writes the state behind the header in `buffer`. Rows older than `gallery.ttl_s` are left out, and those from before
+    /// the track numbers began anew.
     pub fn save(&self, head: &Head, buffer: &mut Vec<u8>) {
         let oldest = head.clock.saturating_sub(self.gallery.ttl());
-        let rows = self.fusion.saved().filter(|row| row.row.tag.time >= oldest);
+        let stays = |tag: &Tag| tag.time >= oldest && tag.track < head.next_track;
+        let rows = self.fusion.saved().filter(|row| stays(&row.row.tag));
         state::encode(buffer, head, rows, self.gallery.saved(), |one, other| self.gallery.met(one, other));
     }
 
@@ -31,7 +34,7 @@ impl Recognition {
         let Contents { rows, identities, met, .. } = contents;
         self.gallery.restore(identities, |one, other| met.met(one, other), next_identity)?;
         let all = self.gallery.len();
-        self.gallery.see(now, std::iter::empty());
+        self.expire(now);
 
         let oldest = now.saturating_sub(self.gallery.ttl());
         let mut ages: Vec<u64> = rows.iter().map(|row| row.row.age).collect();
@@ -41,6 +44,17 @@ impl Recognition {
         self.fusion.restore(fresh.map(state::Row::as_slice))?;
         self.gallery.follow(self.fusion.owned());
         Ok((self.fusion.len(), all - self.gallery.len()))
+    }
+
+    /// Forgets who expired by `now`, when nobody is looked at.
+    pub fn expire(&mut self, now: Duration) {
+        self.gallery.see(now, std::iter::empty());
+    }
+
+    /// Moves what was seen after `since` by `time` towards the end: a time away before that became known late.
+    pub fn postpone(&mut self, since: Duration, time: Duration) {
+        self.gallery.postpone(since, time);
+        self.fusion.postpone(since, time);
     }
 
     /// Takes over what `old` knows of the tracks, which run on: other settings, not another start.

@@ -46,6 +46,28 @@ impl Clocks {
     }
 }
 
+/// A time away over a restart of the board, of which the clocks could not tell when the program was back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    left: Clocks,
+    back: Clocks,
+}
+
+impl Away {
+    /// From the last save to the start; none if [`Clocks::since`] knew, or if nothing will ever tell.
+    pub fn untold(left: &Clocks, back: &Clocks) -> Option<Self> {
+        let running = back.boot.is_some() && back.uptime_ms.is_some();
+        let restarted = running && left.boot != back.boot;
+        (restarted && left.wall_ms.is_some() && back.wall_ms.is_none()).then_some(Self { left: *left, back: *back })
+    }
+
+    /// How long it was, as for [`Clocks::since`], once `now` has a wall clock that is trusted.
+    pub fn told(&self, now: &Clocks) -> Option<Duration> {
+        now.wall_ms?;
+        Some(now.since(&self.left).saturating_sub(now.since(&self.back)))
+    }
+}
+
 /// 128 bits as hexadecimal digits with dashes.
 fn parse_boot(text: &str) -> Option<[u8; 16]> {
     let digits: String = text.trim().chars().filter(|c| *c != '-').collect();
@@ -89,6 +111,21 @@ mod tests {
         assert_eq!(away(Some(0)), Duration::ZERO);
         assert_eq!(away(Some(125 * HOUR)), Duration::from_millis(24 * HOUR));
         assert!(away(Some(u64::MAX)) > Duration::from_secs(1 << 40));
+    }
+
+    #[test]
+    fn a_time_away_is_told_once_the_wall_clock_is_trusted() {
+        let left = clocks(1, 5_000, Some(100 * HOUR));
+        let away = Away::untold(&left, &clocks(2, 20_000, None)).unwrap();
+        assert_eq!(away.told(&clocks(2, 25_000, None)), None);
+        // Eleven hours later than the save, one of which the program ran and one of which is the tolerance.
+        let now = clocks(2, 20_000 + HOUR, Some(111 * HOUR));
+        assert_eq!(away.told(&now), Some(Duration::from_millis(9 * HOUR)));
+        assert_eq!(away.told(&clocks(2, 20_000 + HOUR, Some(HOUR))), Some(Duration::ZERO), "a clock that went back");
+        assert_eq!(Away::untold(&left, &clocks(1, 20_000, None)), None, "the board ran through");
+        assert_eq!(Away::untold(&left, &clocks(2, 20_000, Some(111 * HOUR))), None, "known at once");
+        assert_eq!(Away::untold(&clocks(1, 5_000, None), &clocks(2, 20_000, None)), None, "nothing will tell");
+        assert_eq!(Away::untold(&left, &Clocks::default()), None);
     }
 
     #[test]

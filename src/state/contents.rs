@@ -89,10 +89,13 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Takes out everything about the identities that `gone` names; says how many identities and rows that were.
+    /// Takes out everything about the identities that `gone` names, also rows of their tracks that are nobody's yet; says
+    /// how many identities and rows that were.
     pub fn remove(&mut self, gone: impl Fn(IdentityId) -> bool) -> (usize, usize) {
         let rows = self.rows.len();
-        self.rows.retain(|row| !row.owner.is_some_and(&gone));
+        let theirs = self.rows.iter().filter(|row| row.owner.is_some_and(&gone));
+        let tracks: Vec<TrackId> = theirs.map(|row| row.row.tag.track).collect();
+        self.rows.retain(|row| row.owner.map_or(!tracks.contains(&row.row.tag.track), |owner| !gone(owner)));
         let places: Vec<usize> = (0..self.identities.len()).filter(|at| !gone(self.identities[*at].id)).collect();
         let identities = self.identities.len() - places.len();
         if identities > 0 {

@@ -35,11 +35,11 @@ pub struct Forgotten {
 /// Erases people from both generations, and overwrites what stood there. Numbers given once are not given again.
 ///
 /// With [`Whom::All`] everything goes, also what cannot be read. A flash card may keep old blocks that no program
-/// reaches: only a key file that is destroyed too makes sure.
+/// reaches: only a key file that is destroyed too makes sure. Files that root writes get the owner of the folder.
 ///
 /// # Errors
 /// [`Error::BadSetting`] without a folder, [`Error::Read`] if there is none of that name, [`Error::StateBusy`],
-/// [`Error::StateKey`], [`Error::StateUnreadable`] if somebody is to be taken out of a state that cannot be read, and
+/// [`Error::StateKey`], [`Error::StateFile`] if the disk does not give a state out, [`Error::StateUnreadable`] if somebody is to be taken out of a state that cannot be read, and
 /// [`Error::Write`].
 pub fn forget(settings: &StateSettings, whom: &Whom<'_>) -> Result<Forgotten> {
     let Some(dir) = &settings.dir else {
@@ -50,8 +50,8 @@ pub fn forget(settings: &StateSettings, whom: &Whom<'_>) -> Result<Forgotten> {
     std::fs::read_dir(dir).map_err(missing)?;
     let key = settings.key_file.as_deref().map(Key::read).transpose()?;
     let mut folder = Folder::open(dir)?;
-    folder.tidy(Duration::MAX, false);
-    let mut loaded = load(&folder, key.as_ref(), None);
+    folder.tidy(Duration::MAX, false, false);
+    let mut loaded = load(&folder, key.as_ref(), None)?;
     let mut forgotten = Forgotten::default();
     match whom {
         Whom::These(ids) => {

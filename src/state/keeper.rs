@@ -28,6 +28,9 @@ const EARLY: u32 = RESERVE / 2;
 /// expire.
 const IDLE: u32 = 15;
 
+/// How often the thread looks for what has expired since it was set aside, at its next save.
+const TIDY: Duration = Duration::from_hours(1);
+
 /// Longest wait for the disk at the start and at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -68,6 +71,8 @@ pub struct Keeper {
     done: Receiver<Vec<u8>>,
     told: Arc<Told>,
     skipped: u64,
+    /// Whether the last save was left out, so that what it should have held is not on the disk.
+    left_out: bool,
 }
 
 /// A state on its way to the disk.
@@ -83,6 +88,8 @@ struct Told {
     saved: AtomicU64,
     failures: AtomicU64,
     failing: AtomicBool,
+    /// The other way round: what the thread is told.
+    wall_trusted: AtomicBool,
     last: Mutex<Option<Instant>>,
 }
 
@@ -94,7 +101,8 @@ impl Keeper {
     /// None without a folder in the settings. Nothing on the disk, and no disk, is an error.
     ///
     /// # Errors
-    /// [`Error::StateBusy`], [`Error::StateKey`], and [`Error::Report`] if there is no thread to be had.
+    /// [`Error::StateBusy`], [`Error::StateKey`], [`Error::StateFile`], and [`Error::Report`] if there is no thread to be
+    /// had.
     pub fn open(
         settings: &StateSettings,
         maker: Maker,
@@ -104,9 +112,9 @@ impl Keeper {
     ) -> Result<Option<(Self, Found)>> {
         let Some(dir) = &settings.dir else { return Ok(None) };
         let key = settings.key_file.as_deref().map(Key::read).transpose()?;
-        let folder = Folder::open(dir)?;
-        folder.tidy(ttl, wall_trusted);
-        let loaded = load(&folder, key.as_ref(), Some(&maker));
+        let mut folder = Folder::open(dir)?;
+        folder.tidy(ttl, wall_trusted, false);
+        let loaded = load(&folder, key.as_ref(), Some(&maker))?;
         for (generation, reason) in &loaded.refused {
             match folder.set_aside(*generation) {
                 Ok(path) => tracing::warn!("state: set aside as {}: {reason}", path.display()),
@@ -115,8 +123,10 @@ impl Keeper {
         }
         let seal = loaded.any_plain && key.is_some();
         let Loaded { contents, older, sequence, reserved, .. } = loaded;
-        let writer = Writer { disk: folder, key, fingerprint: maker.fingerprint, older, sequence, erase_both: seal };
+        let fingerprint = maker.fingerprint;
+        let writer = Writer { disk: folder, key, fingerprint, older, sequence, erase_both: seal, ttl, tidied: None };
         let keeper = Self::start(Duration::from_secs_f32(settings.interval_s), bytes, writer)?;
+        keeper.trust_wall(wall_trusted);
         Ok(Some((keeper, Found { contents, next_identity: reserved })))
     }
 
@@ -127,7 +137,11 @@ impl Keeper {
         let ours = Arc::clone(&told);
         let run = move || {
             for mut draft in drafts {
-                ours.note(writer.write(&mut draft), draft.taken);
+                let written = writer.write(&mut draft);
+                if written.is_ok() {
+                    writer.tidy(ours.wall_trusted.load(Ordering::Relaxed));
+                }
+                ours.note(written, draft.taken);
                 if back.send(draft.bytes).is_err() {
                     break;
                 }
@@ -146,6 +160,7 @@ impl Keeper {
             done,
             told,
             skipped: 0,
+            left_out: false,
         })
     }
 
@@ -160,7 +175,7 @@ impl Keeper {
         if !early && now.saturating_duration_since(asked) < self.interval {
             return false;
         }
-        let same = changes == self.changes && !self.told.failing.load(Ordering::Relaxed);
+        let same = changes == self.changes && !self.left_out && !self.told.failing.load(Ordering::Relaxed);
         if !early && same && self.idle + 1 < IDLE {
             self.idle += 1;
             self.asked = Some(now);
@@ -178,6 +193,11 @@ impl Keeper {
     /// is not done with the last one, this one is left out and counted.
     pub fn save(&mut self, next_identity: IdentityId, fill: impl FnOnce(&mut Vec<u8>)) {
         self.hand_over(IdentityId(next_identity.0.saturating_add(RESERVE)), fill);
+    }
+
+    /// Says whether the wall clock is right, by which expires what was set aside.
+    pub fn trust_wall(&self, trusted: bool) {
+        self.told.wall_trusted.store(trusted, Ordering::Relaxed);
     }
 
     /// Waits until the save handed over is done, some seconds at most; whether it is.
@@ -216,8 +236,10 @@ impl Keeper {
                 tracing::warn!("state: the disk is not done with the last save; this one is left out");
             }
             self.skipped += 1;
+            self.left_out = true;
             return;
         };
+        self.left_out = false;
         format::draft(&mut bytes);
         fill(&mut bytes);
         if let Some(work) = &self.work {
@@ -270,6 +292,10 @@ struct Writer<D> {
     sequence: u64,
     /// Whether what is there was written without a key and has to go.
     erase_both: bool,
+    /// How long what was set aside may stay.
+    ttl: Duration,
+    /// When that was last looked after.
+    tidied: Option<Instant>,
 }
 
 impl<D: Disk> Writer<D> {
@@ -286,6 +312,14 @@ impl<D: Disk> Writer<D> {
             self.erase_both = false;
         }
         Ok(())
+    }
+
+    /// Erases what has expired, once an hour; with a key also what was set aside without one.
+    fn tidy(&mut self, wall_trusted: bool) {
+        if self.tidied.is_none_or(|tidied| tidied.elapsed() >= TIDY) {
+            self.tidied = Some(Instant::now());
+            self.disk.tidy(self.ttl, wall_trusted, self.key.is_some());
+        }
     }
 }
 

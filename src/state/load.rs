@@ -1,9 +1,12 @@
 //! What the generations on the disk say.
 
+use std::io;
+
 use super::Contents;
 use super::folder::{Folder, GENERATIONS};
 use super::format::{self, Fingerprint, Maker};
 use super::seal::Key;
+use crate::error::Result;
 use crate::gallery::IdentityId;
 
 /// All that can be read in a folder.
@@ -26,7 +29,11 @@ pub(super) struct Loaded {
 }
 
 /// Reads both generations and takes the newest that can be used, with a `maker` only of that.
-pub(super) fn load(folder: &Folder, key: Option<&Key>, maker: Option<&Maker>) -> Loaded {
+///
+/// # Errors
+/// [`Error::StateFile`](crate::Error::StateFile) if one may not be read, or cannot be and no other one tells which
+/// numbers were given.
+pub(super) fn load(folder: &Folder, key: Option<&Key>, maker: Option<&Maker>) -> Result<Loaded> {
     let mut loaded = Loaded {
         contents: None,
         fingerprint: Fingerprint::default(),
@@ -36,18 +43,21 @@ pub(super) fn load(folder: &Folder, key: Option<&Key>, maker: Option<&Maker>) ->
         any_plain: false,
         refused: Vec::new(),
     };
-    let mut newest = None;
+    let (mut newest, mut numbered) = (None, false);
+    let mut failed: Option<(usize, io::Error)> = None;
     for generation in 0..GENERATIONS {
         let mut bytes = match folder.read(generation) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => continue,
             Err(error) => {
                 loaded.refused.push((generation, error.to_string()));
+                failed.get_or_insert((generation, error));
                 continue;
             }
         };
         if let Ok(header) = format::header(&bytes) {
             // Where only the body is unusable, numbers go on all the same.
+            numbered = true;
             loaded.sequence = loaded.sequence.max(header.sequence);
             loaded.reserved = loaded.reserved.max(header.reserved);
             loaded.any_plain |= !header.sealed;
@@ -68,5 +78,10 @@ pub(super) fn load(folder: &Folder, key: Option<&Key>, maker: Option<&Maker>) ->
             }
         }
     }
-    loaded
+    match failed {
+        // The reserve of the other generation holds out: see `EARLY` of the keeper.
+        Some((_, error)) if numbered && error.kind() != io::ErrorKind::PermissionDenied => Ok(loaded),
+        Some((generation, error)) => Err(folder.unreadable(generation, error)),
+        None => Ok(loaded),
+    }
 }

@@ -1,5 +1,7 @@
 //! The keeper on disks that work, fail and hang.
 
+mod forgetting;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -171,6 +173,21 @@ fn two_processes_do_not_share_a_folder() {
 }
 
 #[test]
+fn with_a_key_given_later_nothing_readable_stays_aside() {
+    let (_outer, dir) = folder();
+    save_and_close(&settings(&dir), 10);
+    let maker = Maker { fingerprint: Fingerprint([8; 32]), ..MAKER };
+    drop(Keeper::open(&settings(&dir), maker, 4096, TTL, true).unwrap());
+    assert_eq!(names(&dir), ["lock", "state.0.aside"]);
+    save_and_close(&with_key(&dir, "key", 1), 11);
+    assert_eq!(names(&dir), ["lock", "state.0"]);
+    // What is encrypted may stay.
+    drop(Keeper::open(&with_key(&dir, "key", 1), maker, 4096, TTL, true).unwrap());
+    save_and_close(&with_key(&dir, "key", 1), 12);
+    assert_eq!(names(&dir), ["lock", "state.0", "state.0.aside"]);
+}
+
+#[test]
 fn odd_things_in_place_of_a_state_stop_nobody() {
     let (_outer, dir) = folder();
     fs::create_dir_all(dir.join("state.0/full")).unwrap();
@@ -193,6 +210,8 @@ impl Disk for Odd {
         let _ = self.written.send((generation, format::header(bytes).unwrap().sequence));
         Ok(())
     }
+
+    fn tidy(&mut self, _: Duration, _: bool, _: bool) {}
 }
 
 fn odd() -> (Keeper, Sender<io::Result<()>>, Receiver<(usize, u64)>) {
@@ -204,6 +223,8 @@ fn odd() -> (Keeper, Sender<io::Result<()>>, Receiver<(usize, u64)>) {
         older: 1,
         sequence: 40,
         erase_both: false,
+        ttl: TTL,
+        tidied: None,
     };
     (Keeper::start(Duration::from_mins(1), 4096, writer).unwrap(), order, log)
 }
@@ -236,6 +257,25 @@ fn after_a_failure_it_is_tried_again_though_nothing_changed() {
     order.send(Ok(())).unwrap();
     assert!(keeper.wait());
     assert!(!keeper.due(after(2), 1, IdentityId(1)));
+}
+
+#[test]
+fn what_was_left_out_is_made_up_for_though_nothing_changed_since() {
+    let (mut keeper, order, _log) = odd();
+    let start = Instant::now();
+    let after = |intervals: u64| start + Duration::from_secs(60 * intervals);
+    assert!(keeper.due(start, 1, IdentityId(1)));
+    keeper.save(IdentityId(4), fill(&sample()));
+    assert!(keeper.due(after(1), 2, IdentityId(1)));
+    // The disk hangs.
+    keeper.save(IdentityId(4), fill(&sample()));
+    order.send(Ok(())).unwrap();
+    assert!(keeper.wait());
+    assert_eq!(keeper.saves().failures, 1);
+    assert!(keeper.due(after(2), 2, IdentityId(1)));
+    keeper.save(IdentityId(4), fill(&sample()));
+    assert!(!keeper.due(after(3), 2, IdentityId(1)));
+    drop(order);
 }
 
 #[test]
@@ -334,61 +374,4 @@ fn the_largest_state_is_as_large_as_was_said() {
         "{bytes} bytes: in the loop {encoding:?}; in the thread checksum {finishing:?} (sealed {sealing:?}), disk \
          {writing:?}; at the start {opening:?}"
     );
-}
-
-#[test]
-fn whoever_is_forgotten_is_in_neither_generation() {
-    let (_outer, dir) = folder();
-    for settings in [settings(&dir), with_key(&dir, "key", 1)] {
-        for next in [10, 11] {
-            save_and_close(&settings, next);
-        }
-        let forgotten = forget(&settings, &Whom::These(&[IdentityId(3), IdentityId(9)])).unwrap();
-        assert_eq!((forgotten.identities, forgotten.rows, forgotten.aside), (1, 1, 0));
-        let secret = sample().rows[2].row.embedding[0].to_le_bytes();
-        for name in ["state.0", "state.1"] {
-            let mut bytes = fs::read(dir.join(name)).unwrap();
-            let key = settings.key_file.as_ref().map(|_| key(1));
-            let (header, contents) = format::open(&mut bytes, key.as_ref(), Some(&MAKER)).unwrap();
-            assert_eq!((contents.identities.len(), contents.rows.len(), header.reserved), (2, 2, IdentityId(11)));
-            assert!(!bytes.windows(4).any(|part| part == secret));
-        }
-        // Numbers go on, and so do the saves.
-        let (keeper, found) = open(&settings);
-        assert_eq!((found.next_identity, found.contents.unwrap().identities.len()), (IdentityId(11), 2));
-        drop(keeper);
-        fs::remove_dir_all(&dir).unwrap();
-    }
-}
-
-#[test]
-fn forgetting_all_erases_what_cannot_be_read_too_and_keeps_the_numbers() {
-    let (_outer, dir) = folder();
-    let (mine, other) = (with_key(&dir, "mine", 1), with_key(&dir, "other", 2));
-    save_and_close(&mine, 70);
-    save_and_close(&mine, 71);
-    let refused = forget(&other, &Whom::These(&[IdentityId(3)])).unwrap_err();
-    assert!(matches!(&refused, Error::StateUnreadable { reason, .. } if reason.contains("another key")), "{refused}");
-    assert_eq!(open(&mine).1.next_identity, IdentityId(71), "nothing changed");
-
-    drop(open(&other));
-    assert_eq!(names(&dir), ["lock", "state.0.aside", "state.1.aside"]);
-    save_and_close(&other, 80);
-    let forgotten = forget(&mine, &Whom::All).unwrap();
-    assert_eq!(forgotten.aside, 2);
-    assert_eq!(names(&dir), ["lock", "state.0", "state.1"]);
-    let (_keeper, found) = open(&mine);
-    assert_eq!(found.next_identity, IdentityId(80));
-    assert!(found.contents.is_none_or(|contents| contents.identities.is_empty() && contents.rows.is_empty()));
-}
-
-#[test]
-fn forgetting_where_there_is_nothing_is_no_failure_but_a_wrong_folder_is() {
-    let (outer, dir) = folder();
-    assert!(matches!(forget(&StateSettings::default(), &Whom::All), Err(Error::BadSetting { .. })));
-    assert!(matches!(forget(&settings(&dir), &Whom::All), Err(Error::Read { .. })));
-    assert!(!dir.exists());
-    fs::create_dir(&dir).unwrap();
-    assert_eq!(forget(&settings(&dir), &Whom::These(&[IdentityId(1)])).unwrap(), super::super::Forgotten::default());
-    drop(outer);
 }
