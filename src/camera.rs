@@ -28,6 +28,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, Result};
 use crate::frame::FrameSource;
@@ -54,8 +55,22 @@ pub fn open(
     clip: &ClipSettings,
     bundled_clip: Option<&Path>,
 ) -> Result<(Box<dyn FrameSource + Send>, String)> {
+    open_until(source, camera, clip, bundled_clip, &AtomicBool::new(false))
+}
+
+/// [`open`], for a program that may be told to stop while standard input gives nothing.
+///
+/// # Errors
+/// As [`open`]; [`Error::Read`] if `stop` was set before the first bytes came.
+pub fn open_until(
+    source: Option<&str>,
+    camera: &CameraSettings,
+    clip: &ClipSettings,
+    bundled_clip: Option<&Path>,
+    stop: &AtomicBool,
+) -> Result<(Box<dyn FrameSource + Send>, String)> {
     match source {
-        Some("-") => Ok((recorded(Clip::stdin(clip)?, clip), "standard input, as asked for".into())),
+        Some("-") => Ok((recorded(Clip::stdin(clip, stop)?, clip), "standard input, as asked for".into())),
         Some(name) => Ok((open_path(Path::new(name), camera, clip)?, format!("{name}, as asked for"))),
         None => open_any(&devices::list(), camera, clip, bundled_clip),
     }

@@ -104,13 +104,12 @@ pub(crate) fn main() -> ExitCode {
     }
     let cli = Cli::parse();
     log::start(log::level(cli.verbosity.verbose, cli.verbosity.quiet));
-    match dispatch(cli.command.unwrap_or(Command::Run(cli.run))) {
-        Ok(code) => code,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            ExitCode::from(exit_code(&error))
-        }
-    }
+    let code = dispatch(cli.command.unwrap_or(Command::Run(cli.run))).unwrap_or_else(|error| {
+        tracing::error!("{error:#}");
+        ExitCode::from(exit_code(&error))
+    });
+    log::close();
+    code
 }
 
 fn dispatch(command: Command) -> Result<ExitCode> {

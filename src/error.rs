@@ -262,7 +262,7 @@ pub enum Error {
 
     // ---- evaluation ----
     /// A folder, list or picture that cannot be evaluated on.
-    #[error("dataset {place}: expected {expected}, found {found}; `nformer-edge eval --help` shows both layouts", place = place.display())]
+    #[error("dataset {place}: expected {expected}, found {found}; `nformer-edge eval --help` shows all layouts", place = place.display())]
     BadDataset {
         /// The folder or file.
         place: PathBuf,

@@ -6,6 +6,7 @@
 
 pub mod market;
 pub mod metrics;
+pub mod mot;
 
 mod cost;
 mod embed;
@@ -31,6 +32,6 @@ pub use page::{Pictures, page};
 pub use re_entry::{Curve, ReEntryFigures, re_entry};
 pub use rerank::rerank;
 pub use rows::Rows;
-pub use stream::{ReEntry, StreamFigures, StreamSetup, Tally, replay};
+pub use stream::{ClipFigures, ClipTally, Naming, ReEntry, Shown, Sight, StreamFigures, StreamSetup, Tally, replay};
 pub use table::{BackboneCost, Bench, MEAN_KS, Method, Network, Protocol, Setup};
 pub use untrained::untrained;

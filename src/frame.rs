@@ -41,28 +41,32 @@ impl PixelFormat {
         }
     }
 
-    /// Bytes of a whole picture whose first plane has rows of `stride` bytes.
+    /// Bytes of a whole picture whose first plane has rows of `stride` bytes; `usize::MAX` where no memory could hold it.
     ///
     /// Chroma planes follow the luma plane without a gap: NV12 with the same stride, I420 with half of it (rounded up).
     pub fn picture_bytes(self, height: u32, stride: usize) -> usize {
-        let height = height as usize;
-        let chroma_rows = height.div_ceil(2);
-        match self {
-            Self::Nv12 => stride * height + stride.div_ceil(2) * 2 * chroma_rows,
-            Self::I420 => stride * height + 2 * stride.div_ceil(2) * chroma_rows,
-            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => stride * height,
-        }
+        usize::try_from(self.exact_bytes(height, stride)).unwrap_or(usize::MAX)
     }
 }
 
 impl PixelFormat {
-    /// Bytes after the last pixel: the padding of the last row of the last plane.
-    fn last_padding(self, width: u32, stride: usize) -> usize {
-        let pairs = (width as usize).div_ceil(2);
+    /// The same, in a type that holds it whatever stride a driver gave: 32 bits would not.
+    fn exact_bytes(self, height: u32, stride: usize) -> u128 {
+        let (height, stride) = (u128::from(height), stride as u128);
         match self {
-            Self::Nv12 => 2 * (stride.div_ceil(2) - pairs),
-            Self::I420 => stride.div_ceil(2) - pairs,
-            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => stride - self.row_bytes(width),
+            // Half the rows, of two samples for each pair of pixels, in one plane or two.
+            Self::Nv12 | Self::I420 => stride * height + stride.next_multiple_of(2) * height.div_ceil(2),
+            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => stride * height,
+        }
+    }
+
+    /// Bytes after the last pixel: the padding of the last row of the last plane.
+    fn last_padding(self, width: u32, stride: usize) -> u128 {
+        let (pairs, half) = (width.div_ceil(2) as usize, stride.div_ceil(2));
+        match self {
+            Self::Nv12 => 2 * (half - pairs) as u128,
+            Self::I420 => (half - pairs) as u128,
+            Self::Yuyv | Self::Uyvy | Self::Rgb | Self::Grey => (stride - self.row_bytes(width)) as u128,
         }
     }
 }
@@ -100,8 +104,8 @@ impl<'a> Frame<'a> {
                 found: format!("a stride of {stride}"),
             });
         }
-        let needed = format.picture_bytes(height, stride) - format.last_padding(width, stride);
-        if pixels.len() < needed {
+        let needed = format.exact_bytes(height, stride) - format.last_padding(width, stride);
+        if (pixels.len() as u128) < needed {
             return Err(Error::BadFrame {
                 expected: format!("{needed} bytes for {width}x{height} {format:?}"),
                 found: format!("{} bytes", pixels.len()),
@@ -200,7 +204,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 /// Anything that gives frames: a camera, a clip, a fault injector around either.
 pub trait FrameSource {
-    /// The next picture, or why there is none. Waits [`LONGEST_WAIT`] at most, except for a pipe on standard input.
+    /// The next picture, or why there is none. Waits [`LONGEST_WAIT`] at most, or twice that where bytes trickle.
     ///
     /// # Errors
     /// Only what waiting and reconnecting cannot mend.
@@ -238,5 +242,23 @@ impl<S: FrameSource + ?Sized> FrameSource for Box<S> {
 
     fn renew(&mut self) {
         (**self).renew();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver may say anything; a product that wraps around would let it through.
+    #[test]
+    fn strides_beyond_memory_are_refused() {
+        let pixels = vec![0; 64 * 64 * 3];
+        for format in [PixelFormat::Nv12, PixelFormat::I420, PixelFormat::Yuyv, PixelFormat::Rgb, PixelFormat::Grey] {
+            for stride in [u32::MAX as usize, 1 << 31, usize::MAX, usize::MAX / 2 + 1, usize::MAX / 64 + 1] {
+                let error = Frame::new(&pixels, format, (64, 64), stride).unwrap_err();
+                assert!(matches!(error, Error::BadFrame { .. }), "{format:?} {stride}: {error}");
+                assert!(format.picture_bytes(64, stride) > pixels.len(), "{format:?} {stride}");
+            }
+        }
     }
 }

@@ -235,6 +235,10 @@ impl Recognition {
         for (track, answer) in whose.iter().zip(answers) {
             self.settle(*track, &answer);
         }
+        if !self.changes.is_empty() {
+            // Who was identified just now is seen together with the others too: such two must not be merged.
+            self.gallery.see(now, visible_identities(&self.visible, &self.people));
+        }
         self.merge(asked);
         &self.changes
     }
@@ -327,3 +331,6 @@ fn identity_of(people: &[Person], track: TrackId) -> Option<IdentityId> {
 fn visible_identities<'a>(visible: &'a [TrackId], people: &'a [Person]) -> impl Iterator<Item = IdentityId> + 'a {
     visible.iter().filter_map(|track| identity_of(people, *track))
 }
+
+#[cfg(test)]
+mod tests;

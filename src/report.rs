@@ -19,7 +19,6 @@ mod sink;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +33,6 @@ use queue::Overflow;
 use rate::RateLimit;
 use serial::SerialOutput;
 use sink::{Plain, Sink};
-
-/// Time that [`Reporter::close`] gives the readers to take what is queued.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// What is reported, and where.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -221,17 +217,18 @@ impl Reporter {
         self.serial.is_none() && self.stdout.as_ref().is_some_and(Sink::reader_gone)
     }
 
-    /// Lets the sinks write what is queued, 2 seconds at most, and ends them. Returns how many messages were dropped
-    /// in all.
+    /// Lets the sinks write what is queued and ends them. Returns how many messages were dropped in all.
+    ///
+    /// Readers get 2 seconds, and half a second without taking anything. Standard output of a recorded clip gets the time it
+    /// takes, until the flag of [`Reporter::hurry_on`] is set.
     pub fn close(mut self) -> u64 {
         self.shut()
     }
 
     fn shut(&mut self) -> u64 {
-        let deadline = Instant::now() + DRAIN;
         let sinks = [self.stdout.take(), self.serial.take()];
         sinks.iter().flatten().for_each(Sink::drain);
-        sinks.iter().flatten().for_each(|sink| sink.finish(deadline));
+        sinks.iter().flatten().for_each(Sink::finish);
         sinks.iter().flatten().map(Sink::dropped).sum()
     }
 }

@@ -9,8 +9,8 @@
 # What is already there is used: a compiler that knows the target, the cross gcc, QEMU. What is missing is fetched from Debian's
 # archive and unpacked, not installed, below $NFORMER_EDGE_CROSS (default: ~/.cache/nformer-edge/cross, 1.2 GB). That needs
 # no rights and leaves the system alone. The compiler fetched is Debian's `rustc-web`, and its standard library for arm64
-# comes from an apt of its own, so that the system never hears of a foreign architecture. There is none for armv7:
-# that one is built from source (`rust-web-src`, -Zbuild-std).
+# comes from an apt of its own, so that the system never hears of a foreign architecture. For armv7 it is built from source
+# (`rust-web-src`, -Zbuild-std): Debian's is for processors without NEON, and mirrors do not always have a whole index of armhf.
 set -euo pipefail
 
 case ${1:-} in
@@ -25,8 +25,6 @@ esac
 PURPOSE="cross build for $TARGET"
 # shellcheck source=targets/packages.sh
 . "$(dirname "$0")/packages.sh"
-
-knows_target() { [ -n "$(ls "$("$1" --print target-libdir --target $TARGET 2>/dev/null)"/libstd-*.rlib 2>/dev/null)" ]; }
 
 can_build_std() { [ -e "$("$1" --print sysroot 2>/dev/null)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
 
@@ -43,17 +41,17 @@ fetch_compiler() {
 }
 
 RUSTC=${RUSTC:-rustc}
-if [ $TARGET = aarch64-unknown-linux-gnu ]; then usable=knows_target; else usable=can_build_std; fi
-if ! $usable "$RUSTC" && ! { [ $TARGET != aarch64-unknown-linux-gnu ] && knows_target "$RUSTC"; }; then
+usable() { knows_target "$1" $TARGET || { [ $TARGET != aarch64-unknown-linux-gnu ] && can_build_std "$1"; }; }
+if ! usable "$RUSTC"; then
     RUSTC=$BIN/rustc
     [ -x "$ROOT/usr/bin/rustc" ] || fetch_compiler
     wrap rustc
-    if [ $TARGET != aarch64-unknown-linux-gnu ] && ! can_build_std "$RUSTC"; then
+    if [ $TARGET != aarch64-unknown-linux-gnu ] && ! usable "$RUSTC"; then
         packages rust-web-src
         mkdir -p "$ROOT/usr/lib/rustlib/src"
         ln -sfn "$(ls -d "$ROOT"/usr/src/rustc-*)" "$ROOT/usr/lib/rustlib/src/rust"
     fi
-    $usable "$RUSTC" || skip "the fetched compiler does not know it; remove $CACHE to fetch it again"
+    usable "$RUSTC" || skip "the fetched compiler does not know it; remove $CACHE to fetch it again"
 fi
 headers=/usr/$TOOLS/include
 if ! { have $TOOLS-gcc && [ -e $headers/linux/videodev2.h ]; }; then

@@ -2,6 +2,7 @@
 # Builds the Debian package of a board: target/packages/nformer-edge_VERSION_BOARD_ARCHITECTURE.deb
 #
 #     targets/package.sh rpi4 [rpi5 jetson-orin ...]
+#     targets/package.sh --binary armv7                 the program alone; its path is the last line
 #
 # Linked against glibc 2.27, so that one file runs from Ubuntu 18.04 (Jetson Nano) on; thin LTO, stripped. The linker is zig's, which
 # knows every version of glibc (PyPI: ziglang, driven by cargo-zigbuild); the package is made by cargo-deb. Both are fetched
@@ -13,7 +14,9 @@ ZIG_PACKAGES="ziglang==0.17.1 cargo-zigbuild==0.24.0"
 CARGO_DEB=3.8.0
 HERE=$(cd "$(dirname "$0")/.." && pwd)
 cd "$HERE"
-[ $# -gt 0 ] || { sed -n '4s/^# *//p' "$0" >&2; exit 2; }
+binary_only=no
+[ "${1:-}" != --binary ] || { binary_only=yes && shift; }
+[ $# -gt 0 ] || { sed -n '4,5s/^# *//p' "$0" >&2; exit 2; }
 
 PURPOSE="packages for $*"
 # shellcheck source=targets/packages.sh
@@ -24,7 +27,7 @@ fetch_tools() {
         # shellcheck disable=SC2086
         python3 -m venv "$CACHE/zig" && "$CACHE/zig/bin/pip" install -q $ZIG_PACKAGES >&2 || skip "no zig"
     fi
-    if [ ! -x "$CACHE/cargo-deb/bin/cargo-deb" ]; then
+    if [ "$binary_only" = no ] && [ ! -x "$CACHE/cargo-deb/bin/cargo-deb" ]; then
         cargo install cargo-deb@$CARGO_DEB --locked --root "$CACHE/cargo-deb" >&2 || skip "no cargo-deb"
     fi
 }
@@ -46,24 +49,27 @@ build() {
     *) echo "targets/$board names no target that packages are made for" >&2 && exit 2 ;;
     esac
     (
-        environment=$(targets/cross.sh "${triple%%-*}") && eval "$environment"
+        environment=$(targets/cross.sh "${triple%%-*}") || exit $?
+        eval "$environment"
         wrap_zig $tools $tools
         export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$HERE/target}
-        # There is no compiled standard library for this one (targets/cross.sh).
+        # Where there is no standard library of the target, it is built too (targets/cross.sh).
         extra=()
-        if [ "${triple%%-*}" = armv7 ]; then
+        if ! knows_target "$RUSTC" "$triple"; then
             export RUSTC_BOOTSTRAP=1
             extra=("-Zbuild-std=std,panic_unwind")
         fi
         # By its path: the compiler of targets/cross.sh looks for programs in its own places first.
         cargo --config "targets/$board/cargo.toml" --config "target.$triple.linker='$CACHE/zig/linkers/$tools-gcc'" \
-            build --profile shipping --locked "${extra[@]}"
+            build --profile shipping --locked --bin nformer-edge ${JOBS:+-j "$JOBS"} "${extra[@]}"
+        [ "$binary_only" = no ] || { echo "$CARGO_TARGET_DIR/$triple/shipping/nformer-edge" && exit; }
         # cargo-deb copies what stands here; the run half differs from board to board.
         mkdir -p target/packages/parts
         cp "targets/$board/nformer-edge.toml" target/packages/parts/nformer-edge.toml
         "$CACHE/cargo-deb/bin/cargo-deb" --no-build --no-strip --profile shipping --target "$triple" --locked \
             --output target/packages/parts/
     )
+    [ "$binary_only" = no ] || return 0
     local made
     made=$(ls target/packages/parts/*.deb)
     local name=${made##*/}

@@ -9,6 +9,9 @@ mkdir -p "$BIN" "$CACHE/debs"
 
 have() { command -v "$1" >/dev/null; }
 
+# knows_target RUSTC TRIPLE: whether the compiler has the target's standard library.
+knows_target() { [ -n "$(ls "$("$1" --print target-libdir --target "$2" 2>/dev/null)"/libstd-*.rlib 2>/dev/null)" ]; }
+
 # skip REASON: ends the script, loudly, with the exit code that means "not tried". $PURPOSE says what was not.
 skip() {
     echo "SKIPPED: ${PURPOSE:?}: $1" >&2

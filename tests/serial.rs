@@ -172,8 +172,11 @@ fn a_reader_that_stops_never_holds_up_the_sender_and_losses_are_counted_exactly(
         let dropped = reporter.close();
         let (packets, counts) = listener.end();
         assert!(dropped >= 500);
-        assert_eq!(counts.lost, dropped, "{format:?}");
-        assert_eq!(counts.messages + counts.lost, last + 1);
+        // On a busy machine the queue may be full before its thread runs for the first time: nobody can see what is
+        // missing before the first message.
+        let unseen = u64::from(packets[0].seq);
+        assert_eq!(counts.lost + unseen, dropped, "{format:?}");
+        assert_eq!(counts.messages + counts.lost + unseen, last + 1);
         assert_eq!(counts.restarts, 0);
         assert!(packets.iter().skip(1).all(|p| p.message == sighting(u64::from(p.seq))), "numbers do not fit");
     }
@@ -191,7 +194,7 @@ fn a_reader_that_never_comes_back_does_not_hold_up_the_end() {
     let start = Instant::now();
     assert!(reporter.close() >= 64, "the queue was full and nobody read it");
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(1900), "the reader had a fair time: {took:?}");
+    assert!(took >= Duration::from_millis(450), "the reader had a fair time: {took:?}");
     assert!(took < Duration::from_secs(20), "closing took {took:?}");
 }
 

@@ -41,6 +41,8 @@ fn a_long_run_under_faults_takes_no_more_memory_and_loses_nobody() {
     let mut command = Command::new(root.join(program));
     command.current_dir(root).args(["run", "--source", "tests/clips/pedestrians.avi", "--clip.loops", "4000000000"]);
     command.args(["--clip.faults", "7", "--clip.frozen_ms", "2000", "--sandbox", "--state.interval_s", "5"]);
+    // A program from elsewhere has no models beside it.
+    command.args(["--models.dir", "models"]);
     // Sightings of hours need not be kept: one a second and track says enough.
     command.args([
         "--report.rate_hz",
@@ -96,7 +98,8 @@ fn a_long_run_under_faults_takes_no_more_memory_and_loses_nobody() {
     );
     println!("last health: {health}");
     assert!(status.success());
-    assert!(growth.abs() <= 1.0, "the resident set changed by {growth:.2} %");
+    // Less is nobody's fault: a kernel that is short of memory takes back pages of files.
+    assert!(growth <= 1.0, "the resident set grew by {growth:.2} %");
     assert_eq!(first.files, end.files, "open files");
     assert_eq!(events(&said, "reloaded"), reloads);
     for fault in ["timeouts", "reconnects", "corrupt", "freezes"] {

@@ -6,11 +6,13 @@
 mod avi;
 mod images;
 mod raw;
+mod standard;
 mod y4m;
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,12 @@ use crate::frame::{Frame, FrameSource, Idle, LONGEST_WAIT, Next, SourceHealth};
 
 use super::settings::ClipSettings;
 
+use standard::Standard;
+
 pub use images::StillDecoder;
+
+/// Time without a picture on a stream after which that is worth a word, and each time after.
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// What reading on in a recording gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +37,8 @@ enum Step {
     Corrupt,
     /// A place without a picture, left out by the recorder. It counts in the sequence.
     Left,
+    /// A stream has given nothing more yet: to be asked again.
+    Waiting,
     /// Nothing follows.
     End,
 }
@@ -120,6 +129,8 @@ pub struct Clip {
     over: bool,
     /// A picture was read that is not due yet.
     early: bool,
+    /// Since when a stream has given no picture.
+    silent_since: Option<Instant>,
     health: SourceHealth,
 }
 
@@ -158,12 +169,15 @@ impl Clip {
         Ok(Self::new(recording, place, settings))
     }
 
-    /// Frames on standard input: a Y4M stream, or raw YUYV frames of the size and rate in `settings`.
+    /// Frames on standard input: a Y4M stream, or raw YUYV frames of the size and rate in `settings`. Waits for the first
+    /// bytes, which tell the two apart, until `stop` is set.
     ///
     /// # Errors
-    /// As [`Clip::from_reader`].
-    pub fn stdin(settings: &ClipSettings) -> Result<Self> {
-        Self::from_reader(io::stdin(), "standard input", settings)
+    /// As [`Clip::from_reader`]; [`Error::Read`] if it was stopped.
+    pub fn stdin(settings: &ClipSettings, stop: &AtomicBool) -> Result<Self> {
+        let place = "standard input";
+        let input = Standard::open().map_err(|source| Error::Read { what: "clip", path: place.into(), source })?;
+        Self::from_waiting(input, place, settings, stop)
     }
 
     /// [`Clip::stdin`] from any reader; `place` names it in messages.
@@ -172,20 +186,27 @@ impl Clip {
     /// [`Error::BadSetting`] for settings out of range, for `clip.loops` (a stream cannot start again), and for a
     /// missing size where the stream is not Y4M; [`Error::BadClip`] for a Y4M stream that cannot be read.
     pub fn from_reader(reader: impl Read + Send + 'static, place: &str, settings: &ClipSettings) -> Result<Self> {
+        Self::from_waiting(reader, place, settings, &AtomicBool::new(false))
+    }
+
+    /// From a reader that may give the word back with [`io::ErrorKind::WouldBlock`] after some time.
+    fn from_waiting(
+        reader: impl Read + Send + 'static,
+        place: &str,
+        settings: &ClipSettings,
+        stop: &AtomicBool,
+    ) -> Result<Self> {
         settings.validate()?;
         if settings.loops > 0 {
             let expected = format!("0 with {place}, which cannot start again");
             return Err(Error::BadSetting { key: "clip.loops", expected, found: settings.loops.to_string() });
         }
         let mut reader = BufReader::new(reader);
-        let mut magic = [0; y4m::MAGIC.len()];
-        let read = read_full(&mut reader, &mut magic).map_err(|source| Error::Read {
-            what: "clip",
-            path: place.into(),
-            source,
-        })?;
-        let input = Input::Stream(Box::new(io::Cursor::new(magic).take(read as u64).chain(reader)));
-        let recording: Box<dyn Recording> = if magic[..read] == *y4m::MAGIC {
+        let head =
+            read_head(&mut reader, stop).map_err(|source| Error::Read { what: "clip", path: place.into(), source })?;
+        let is_y4m = head.starts_with(y4m::MAGIC);
+        let input = Input::Stream(Box::new(io::Cursor::new(head).chain(reader)));
+        let recording: Box<dyn Recording> = if is_y4m {
             Box::new(y4m::Y4m::open(input, place)?)
         } else {
             Box::new(raw::Raw::open(input, place, settings)?)
@@ -204,6 +225,7 @@ impl Clip {
             before_pass: 0,
             over: false,
             early: false,
+            silent_since: None,
             health: SourceHealth::default(),
         }
     }
@@ -218,6 +240,17 @@ impl Clip {
         self.loops_left -= 1;
         self.before_pass = self.health.delivered;
         self.recording.rewind()
+    }
+
+    /// What a stream's silence is called: at first nothing, then a timeout, once per [`SILENCE`].
+    fn silence(&mut self) -> Idle {
+        let now = Instant::now();
+        if now - *self.silent_since.get_or_insert(now) < SILENCE {
+            return Idle::Waiting;
+        }
+        self.silent_since = Some(now);
+        self.health.timeouts += 1;
+        Idle::Timeout
     }
 
     /// Waits until a frame of this time is due, [`LONGEST_WAIT`] at most; whether it is.
@@ -244,7 +277,11 @@ impl FrameSource for Clip {
                 break;
             }
             match self.recording.advance()? {
-                Step::Picture => break,
+                Step::Picture => {
+                    self.silent_since = None;
+                    break;
+                }
+                Step::Waiting => return Ok(Next::Idle(self.silence())),
                 Step::Left => self.sequence += 1,
                 Step::Corrupt => {
                     self.sequence += 1;
@@ -278,6 +315,26 @@ impl FrameSource for Clip {
     }
 }
 
+/// The first bytes of a stream: as many as it takes to tell what it is, the whole line if it is the header of Y4M.
+fn read_head(reader: &mut impl Read, stop: &AtomicBool) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while y4m::may_go_on(&head) {
+        match reader.read(&mut byte) {
+            Ok(0) => break,
+            Ok(_) => head.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if stop.load(Ordering::Relaxed) {
+                    return Err(io::Error::other("told to stop before the first picture"));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(head)
+}
+
 /// Fills `buffer` as far as there are bytes, and gives how far.
 fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
@@ -290,6 +347,44 @@ fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
         }
     }
     Ok(filled)
+}
+
+/// One attempt at reading on, and until when.
+struct Turn(Option<Instant>);
+
+impl Turn {
+    fn begin() -> Self {
+        Self(Some(Instant::now() + LONGEST_WAIT))
+    }
+
+    /// As long as it takes.
+    fn endless() -> Self {
+        Self(None)
+    }
+
+    /// Fills `buffer` on from `filled`; whether there are bytes for all of it.
+    ///
+    /// A stream that gives nothing, or little by little for longer than [`LONGEST_WAIT`], ends the turn with
+    /// [`io::ErrorKind::WouldBlock`], and `filled` says how far it came.
+    fn fill(&self, reader: &mut impl Read, buffer: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+        while *filled < buffer.len() {
+            match reader.read(&mut buffer[*filled..]) {
+                Ok(0) => return Ok(false),
+                Ok(read) => *filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if *filled < buffer.len() {
+                self.check()?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Ends a turn that takes too long.
+    fn check(&self) -> io::Result<()> {
+        if self.0.is_some_and(|end| Instant::now() > end) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    }
 }
 
 #[cfg(test)]

@@ -45,13 +45,13 @@ struct Part {
 impl Layout {
     /// The layout of a mode whose planes have rows of `strides` bytes (0: the driver leaves it open).
     ///
-    /// `None` if the number of planes is not that of the format, or a row does not fit its stride.
+    /// `None` if the number of planes is not that of the format, a row does not fit its stride, or memory could not hold it.
     pub(super) fn of(fourcc: FourCc, (width, height): (u32, u32), strides: &[usize]) -> Option<Self> {
         let (width, height) = (width as usize, height as usize);
         let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
         // Rows, and bytes of a row, of each plane.
         let planes: &[(usize, usize)] = match &fourcc.0 {
-            b"NM12" => &[(height, width), (half_height, 2 * half_width)],
+            b"NM12" => &[(height, width), (half_height, half_width.saturating_mul(2))],
             b"YM12" => &[(height, width), (half_height, half_width), (half_height, half_width)],
             _ => return (strides.len() == 1).then(Self::default),
         };
@@ -65,8 +65,10 @@ impl Layout {
         let mut parts = planes.iter().zip(strides).map(part).collect::<Option<Vec<_>>>()?;
         let half = parts[0].to.div_ceil(2);
         for chroma in &mut parts[1..] {
-            chroma.to = if planes.len() == 2 { 2 * half } else { half };
+            chroma.to = if planes.len() == 2 { half.saturating_mul(2) } else { half };
         }
+        let bytes = |part: &Part| part.rows.checked_mul(part.from.max(part.to));
+        parts.iter().try_fold(0, |sum: usize, part| sum.checked_add(bytes(part)?))?;
         Some(Self { parts })
     }
 
@@ -120,6 +122,10 @@ mod tests {
         assert_eq!(Layout::of(TWO, (640, 480), &[640, 320]), None);
         assert_eq!(Layout::of(TWO, (640, 480), &[639, 640]), None);
         assert!(Layout::of(TWO, (640, 480), &[640, 640]).unwrap().joins());
+        // More than memory holds, where a `usize` has 32 bits as where it has 64.
+        let long = usize::MAX / 400;
+        assert_eq!(Layout::of(TWO, (640, 480), &[long, 640]), None);
+        assert_eq!(Layout::of(TWO, (u32::MAX, u32::MAX), &[usize::MAX, usize::MAX]), None);
     }
 
     #[test]

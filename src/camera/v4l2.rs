@@ -13,7 +13,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::mem;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -304,18 +304,24 @@ impl Node {
 
     /// Waits until a buffer is filled; `false` if none was within `timeout`.
     pub(super) fn wait(&self, timeout: Duration) -> io::Result<bool> {
-        // Rounded up, so that the end of a wait is not spent in a busy loop of zero milliseconds.
-        let milliseconds = timeout.as_micros().div_ceil(1000).min(60_000) as libc::c_int;
-        let mut watched = libc::pollfd { fd: self.file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one live `pollfd`, and the length says one.
-        let ready = unsafe { libc::poll(&raw mut watched, 1, milliseconds) };
-        match ready {
+        match poll(self.file.as_fd(), timeout)? {
             0 => Ok(false),
-            1.. if watched.revents & libc::POLLIN != 0 => Ok(true),
+            events if events & libc::POLLIN != 0 => Ok(true),
             // An error without a filled buffer: the stream is dead, and waiting again would return at once.
-            1.. => Err(io::Error::from_raw_os_error(libc::EIO)),
-            _ => Err(io::Error::last_os_error()),
+            _ => Err(io::Error::from_raw_os_error(libc::EIO)),
         }
+    }
+}
+
+/// Waits until there is something to read in `file`, or it has ended or failed; the events, none within `timeout`.
+pub(super) fn poll(file: BorrowedFd<'_>, timeout: Duration) -> io::Result<libc::c_short> {
+    // Rounded up, so that the end of a wait is not spent in a busy loop of zero milliseconds.
+    let milliseconds = timeout.as_micros().div_ceil(1000).min(60_000) as libc::c_int;
+    let mut watched = libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one live `pollfd`, the length says one, and the descriptor is open as long as it is borrowed.
+    match unsafe { libc::poll(&raw mut watched, 1, milliseconds) } {
+        ..0 => Err(io::Error::last_os_error()),
+        _ => Ok(watched.revents),
     }
 }
 
@@ -403,10 +409,14 @@ impl Slot {
 
 impl Mapping {
     fn new(node: &Node, offset: u32, bytes: usize) -> io::Result<Self> {
-        let (fd, offset) = (node.file.as_raw_fd(), libc::off_t::from(offset));
+        // With an offset of 64 bits everywhere: some drivers give more than the 31 that are left in one of 32 with a sign.
+        let (fd, offset) = (node.file.as_raw_fd(), libc::off64_t::from(offset));
         // SAFETY: a new shared mapping at an address of the kernel's choice touches no memory of ours. It is
         // readable only; length and offset are the driver's own, and the kernel refuses a wrong pair.
-        let start = unsafe { v4l::v4l2::mmap(ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, fd, offset) }?;
+        let start = unsafe { libc::mmap64(ptr::null_mut(), bytes, libc::PROT_READ, libc::MAP_SHARED, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
         let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOMEM))?;
         Ok(Self { start, bytes })
     }

@@ -1,5 +1,6 @@
 //! `nformer-edge eval`: retrieval figures of all methods on crops whose people are known.
 
+mod clip;
 mod show;
 
 use std::fs;
@@ -12,6 +13,7 @@ use clap::{Args, ValueEnum};
 use nformer_edge::Error;
 use nformer_edge::backbone::Backbone;
 use nformer_edge::eval::market::{Dataset, Split};
+use nformer_edge::eval::mot::Sequence;
 use nformer_edge::eval::{self, BackboneCost, Bench, Network, Outcome, Pictures, Rows, Setup, StreamSetup};
 use nformer_edge::model::{Card, Contract};
 use nformer_edge::pipeline::load_weights;
@@ -27,13 +29,16 @@ Datasets:
   a folder with `query/` and `gallery/` (or `bounding_box_test/`), or
   a folder with `splits.json` ({\"test\": {\"query\": [names], \"gallery\": [names]}, \"val\": ...}) and `images/`.
   Names as in Market-1501: IDENTITY_cCAMERAsSEQUENCE_FRAME_BOX.jpg or .png; identity -1 is left out, 0 is nobody's match.
+Clips (--protocol stream alone):
+  a sequence of the MOT Challenge (`seqinfo.ini`, `img1/` with pictures numbered from 1, `gt/gt.txt`), or a folder of such: the whole
+  program runs on the pictures, detector and tracks included, and what it says is matched with the ground truth.
 
 Protocols:
   transductive  query and gallery fused in one pool, as in the paper
   online        crops in the order they were filmed, cameras interleaved by frame number; each is fused once, at its
                 arrival, in a first-in first-out buffer of the last N rows; those fused rows are ranked
   stream        (when asked for) crops as tracks through buffer, network and gallery with the program's settings: who
-                keeps the number when coming back, and thresholds chosen on `val`
+                keeps the number when coming back, and thresholds chosen on `val`; for a clip, the whole program
 
 Crops of the query's identity by the query's own camera are not ranked. Where the dataset has a split `val`, k of the mean
 over reciprocal neighbours is the best one there. N may be above the NEIGHBORS of this build: here the buffer takes its room
@@ -43,7 +48,7 @@ when it starts.";
 #[derive(Args)]
 #[command(after_help = LAYOUTS)]
 pub(crate) struct EvalArgs {
-    /// Folder of crops, or a `splits.json`
+    /// Folder of crops, a `splits.json`, or a folder of the MOT Challenge
     dataset: PathBuf,
     /// Which split [default: `test`, else the first]
     #[arg(long, value_name = "NAME")]
@@ -69,12 +74,12 @@ pub(crate) struct EvalArgs {
     /// One JSON object on the last line of standard output
     #[arg(long)]
     json: bool,
-    /// Frames a second of the recordings: what frame numbers mean in time
-    #[arg(long, value_name = "FPS", default_value_t = 25.0, value_parser = frames_per_second)]
-    fps: f64,
-    /// Longest gap within a track, in seconds
-    #[arg(long, value_name = "S", default_value_t = 5)]
-    track_gap_s: u32,
+    /// Frames a second of the recordings: what frame numbers mean in time [default: 25, of a clip what its `seqinfo.ini` says]
+    #[arg(long, value_name = "FPS", value_parser = frames_per_second)]
+    fps: Option<f64>,
+    /// Longest gap within a track of crops, in seconds [default: 5]
+    #[arg(long, value_name = "S")]
+    track_gap_s: Option<u32>,
     /// Only the first identities of each split, by number: to try something quickly
     #[arg(long, value_name = "IDENTITIES")]
     limit: Option<usize>,
@@ -82,7 +87,7 @@ pub(crate) struct EvalArgs {
     keys: KeyArgs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum ProtocolArg {
     Transductive,
     Online,
@@ -98,6 +103,9 @@ struct Embedded {
 /// Evaluates and prints.
 pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
+    if Sequence::is_at(&args.dataset) {
+        return clip::clips(args, &settings);
+    }
     let dataset = Dataset::open(&args.dataset)?;
     let name = args.split.as_deref().unwrap_or(dataset.default_split());
     let split = dataset.split(name, args.limit)?;
@@ -144,6 +152,16 @@ impl EvalArgs {
     fn streams(&self) -> bool {
         self.protocol.contains(&ProtocolArg::Stream) || self.report.is_some()
     }
+
+    /// Frames a second of crops.
+    fn crop_fps(&self) -> f64 {
+        self.fps.unwrap_or(25.0)
+    }
+
+    /// Longest gap within a track of crops.
+    fn track_gap(&self) -> Duration {
+        Duration::from_secs(self.track_gap_s.unwrap_or(5).into())
+    }
 }
 
 /// Writes the page, with rows fused online in the largest buffer of the table.
@@ -174,15 +192,7 @@ fn setup(args: &EvalArgs, network: Network, backbone: BackboneCost, tuning: Opti
         (None, None) => Ok(network.top_k),
     };
     let (pool_k, online_k) = (k(None)?, buffers.iter().map(|buffer| k(Some(*buffer))).collect::<Result<_, _>>()?);
-    Ok(Setup {
-        pool_k,
-        online_k,
-        buffers,
-        network,
-        track_gap: Duration::from_secs(args.track_gap_s.into()),
-        fps: args.fps,
-        backbone,
-    })
+    Ok(Setup { pool_k, online_k, buffers, network, track_gap: args.track_gap(), fps: args.crop_fps(), backbone })
 }
 
 fn measure(
@@ -242,8 +252,8 @@ fn stream_setup(args: &EvalArgs, settings: &Settings, network: &Network) -> Stre
         top_k: network.top_k,
         eviction: settings.neighbors.eviction,
         gallery: settings.gallery.clone(),
-        fps: args.fps,
-        track_gap: Duration::from_secs(args.track_gap_s.into()),
+        fps: args.crop_fps(),
+        track_gap: args.track_gap(),
     }
 }
 

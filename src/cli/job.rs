@@ -21,12 +21,21 @@ pub(crate) trait Observer {
     fn between(&mut self, pipeline: &mut Pipeline, source: SourceHealth) -> Result<()>;
 }
 
-/// Opens the source that the settings name and says which it is and why.
-pub(crate) fn open_source(settings: &Settings) -> Result<Box<dyn FrameSource + Send>> {
+/// Opens the source that the settings name and says which it is and why; none if it was told to stop while it waited.
+pub(crate) fn open_source(settings: &Settings, stop: &Stop) -> Result<Option<Box<dyn FrameSource + Send>>> {
     let bundled = settings.bundled_clip();
-    let (source, why) = camera::open(settings.source.as_deref(), &settings.camera, &settings.clip, bundled.as_deref())?;
-    info!("source: {} ({why})", source.describe());
-    Ok(source)
+    let Settings { source, camera, clip, .. } = settings;
+    match camera::open_until(source.as_deref(), camera, clip, bundled.as_deref(), stop.flag()) {
+        Err(error) if stop.is_set() => {
+            info!("stopped before the source was open: {error}");
+            Ok(None)
+        }
+        opened => {
+            let (source, why) = opened?;
+            info!("source: {} ({why})", source.describe());
+            Ok(Some(source))
+        }
+    }
 }
 
 /// Runs until the source ends or the process is told to stop.

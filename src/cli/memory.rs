@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use nformer_edge::frame::{Frame, SourceHealth};
 use nformer_edge::pipeline::{MemoryItem, Pipeline, Seen};
-use nformer_edge::report::vitals;
+use nformer_edge::report::{log, vitals};
 use tracing::info;
 
 use super::job::{self, Observer};
@@ -35,6 +35,7 @@ pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
     let (mut pipeline, _) = Pipeline::open(&settings)?;
     let mut items = pipeline.memory();
     items.push(MemoryItem { name: "report queues", bytes: settings.report.queue_bytes() });
+    items.push(MemoryItem { name: "log queue", bytes: log::queue_bytes() });
     if settings.state.dir.is_some() {
         items.push(MemoryItem { name: "state", bytes: pipeline.state_bytes() });
     }
@@ -49,7 +50,7 @@ pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
 
-    let mut source = job::open_source(&settings)?;
+    let Some(mut source) = job::open_source(&settings, &stop)? else { return Ok(ExitCode::SUCCESS) };
     let mut watch = Watch {
         frames: 0,
         limit: args.frames.unwrap_or(u64::MAX),

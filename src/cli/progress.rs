@@ -1,7 +1,9 @@
 //! A line that tells how far long work has come, where somebody watches a terminal.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, stderr, stdout};
 use std::time::{Duration, Instant};
+
+use nformer_edge::report::log;
 
 /// Redrawn at most this often.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -28,15 +30,14 @@ impl Progress {
             return;
         }
         let fps = self.frames as f64 / self.started.elapsed().as_secs_f64().max(1e-3);
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(stderr(), "\r\x1b[Kframe {}, {fps:.1} fps, {identities} identities", self.frames);
+        log::draw(&format!("\r\x1b[Kframe {}, {fps:.1} fps, {identities} identities", self.frames));
         self.drawn = Some(Instant::now());
     }
 
     /// Removes the line.
     pub(crate) fn clear(&self) {
         if self.drawn.is_some() {
-            let _ = write!(stderr(), "\r\x1b[K");
+            log::draw("\r\x1b[K");
         }
     }
 }
@@ -59,15 +60,14 @@ impl Bar {
             return;
         }
         let filled = WIDTH * done.min(total) / total.max(1);
-        // A terminal that is gone is no reason to stop.
-        let _ = write!(stderr(), "\r\x1b[K[{:<WIDTH$}] {done}/{total} {what}", "#".repeat(filled));
+        log::draw(&format!("\r\x1b[K[{:<WIDTH$}] {done}/{total} {what}", "#".repeat(filled)));
         self.drawn = Some(Instant::now());
     }
 
     /// Removes the line.
     pub(crate) fn clear(&self) {
         if self.drawn.is_some() {
-            let _ = write!(stderr(), "\r\x1b[K");
+            log::draw("\r\x1b[K");
         }
     }
 }

@@ -10,7 +10,7 @@ use nformer_edge::detector::BBox;
 use nformer_edge::frame::{Frame, SourceHealth};
 use nformer_edge::pipeline::{Pipeline, Seen};
 use nformer_edge::report::message::{Event, EventKind, Health, Hello, Message, Sighting, WIRE_VERSION, text};
-use nformer_edge::report::{Reporter, vitals};
+use nformer_edge::report::{Reporter, log, vitals};
 use nformer_edge::settings::Settings;
 use nformer_edge::size::MAX_PEOPLE;
 use nformer_edge::snapshot::{Mark, Snapshot};
@@ -40,6 +40,8 @@ pub(crate) struct RunArgs {
 
 /// Runs the main job until the source ends or a signal comes.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
+    // From the first line on: a reader of the log that stalled holds up nothing.
+    log::hold();
     let settings = args.keys.settings()?;
     let stop = Stop::listen()?;
     let reload = Reload::listen()?;
@@ -51,7 +53,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         // Before the first thread: those that come are bound as the one that makes them.
         sandbox::confine_files(&sandbox::Paths::of(&settings, args.keys.config(), args.snapshot.as_deref()))?;
     }
-    let mut source = job::open_source(&settings)?;
+    log::release()?;
+    let Some(mut source) = job::open_source(&settings, &stop)? else { return Ok(ExitCode::SUCCESS) };
     let (mut pipeline, models) = Pipeline::open(&settings)?;
     let keeper = state::open(&settings, &mut pipeline)?;
     let live = source.is_live();

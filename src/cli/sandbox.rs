@@ -6,8 +6,8 @@
 //! starting programs, looking into others, mounting, modules, clocks. It names what is forbidden and not what is allowed, because an
 //! allow-list breaks with the next C library, on a board where nobody looks.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -52,11 +52,16 @@ impl Paths {
         read.extend(cards.filter_map(|card| card.parent().map(here)));
         read.extend(settings.state.key_file.clone());
         let source = settings.source.as_ref().map(PathBuf::from);
-        let is_device = source.as_ref().is_none_or(|source| source.starts_with("/dev"));
+        let is_device = source.as_deref().is_none_or(is_device);
         read.extend(source.or_else(|| settings.bundled_clip()).filter(|source| !source.starts_with("/dev")));
         let write = settings.state.dir.iter().cloned().chain(snapshot.map(Path::to_owned)).collect();
         Self { read, write, devices: is_device || settings.report.serial.port.is_some() }
     }
+}
+
+/// Whether `source` is a camera, which may come back under another name: in `/dev`, or a name elsewhere that leads there.
+fn is_device(source: &Path) -> bool {
+    source.starts_with("/dev") || fs::metadata(source).is_ok_and(|found| found.file_type().is_char_device())
 }
 
 /// `folder`, which is empty where a name stands alone.
@@ -234,9 +239,12 @@ mod calls {
 #[cfg(test)]
 mod tests {
     use std::env;
-    use std::fs::{self, File};
+    use std::fs::File;
+    use std::io::Write;
     use std::process::Command;
     use std::thread;
+
+    use serialport::{SerialPort, TTYPort};
 
     use super::*;
 
@@ -258,6 +266,12 @@ mod tests {
             assert!(fs::read_to_string("/proc/self/status").unwrap().contains("Seccomp:\t2"));
             fs::read_dir("/dev").unwrap();
             fs::write("/dev/null", "x").unwrap();
+            // A device that is plugged in again: a file that was not there before, opened, asked by `ioctl` and written to.
+            let (_other_end, plugged_in) = TTYPort::pair().unwrap();
+            let name = plugged_in.name().unwrap();
+            drop(plugged_in);
+            let mut again = TTYPort::open(&serialport::new(&name, 115_200)).unwrap();
+            again.write_all(b"x").unwrap();
             // What it does not.
             let mut refused = Vec::new();
             refused.push(("read", fs::read(folder.join("secret")).map(drop)));
@@ -319,6 +333,12 @@ mod tests {
             let paths = Paths::of(&Settings { source, ..Settings::default() }, None, None);
             assert!(paths.devices && paths.read.contains(&"/etc/nformer-edge".into()), "{paths:?}");
         }
+        // Also under a name elsewhere.
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("camera");
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let linked = Settings { source: link.to_str().map(str::to_owned), ..Settings::default() };
+        assert!(Paths::of(&linked, None, None).devices);
         let mut serial = clip;
         serial.report.serial.port = Some("/dev/ttyUSB0".into());
         assert!(Paths::of(&serial, None, None).devices);

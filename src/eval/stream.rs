@@ -4,6 +4,8 @@
 //! product's [`Recognition`] with its settings. Crops of one camera and frame are answered together, all cameras share
 //! one gallery, and every crop is embedded.
 
+mod clip;
+mod pairing;
 mod tally;
 
 use std::collections::BTreeMap;
@@ -23,6 +25,7 @@ use crate::recognition::{Change, Recognition, State};
 use crate::size::NEIGHBORS;
 use crate::tracks::TrackId;
 
+pub use clip::{ClipFigures, ClipTally, Naming, Shown, Sight};
 pub use tally::{ReEntry, Tally};
 
 /// What the stream is run with.

@@ -194,6 +194,10 @@ impl Channelwise {
     }
 
     /// All versions that this processor runs, the best last.
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", all(target_arch = "aarch64", target_endian = "little"))),
+        expect(unused_variables, reason = "the plain loops are the one version")
+    )]
     pub(super) fn all(bank: &Bank) -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let found = [x86_64::Pairs::new(bank).map(Self::Avx2), x86_64::Quads::new(bank).map(Self::Vnni)];

@@ -80,7 +80,7 @@ pub(super) trait Arithmetic {
 
 /// In one rounding: for processors that have the instruction.
 #[cfg_attr(
-    all(target_arch = "x86_64", not(target_feature = "fma"), not(test)),
+    all(not(any(target_feature = "fma", target_arch = "aarch64")), not(test)),
     allow(dead_code, reason = "the definition of what the processor's own lanes do here")
 )]
 pub(super) struct Fused;

@@ -1,9 +1,13 @@
 //! The log: human readable on a terminal, JSON lines otherwise, always on standard error.
 //!
-//! A log that cannot be written (a full disk, a pipe without a reader) costs its lines and nothing else.
+//! A log that cannot be written (a full disk, a pipe without a reader) costs its lines and nothing else. Between [`hold`] and
+//! [`close`] nobody waits for a reader of the log either.
 
-use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+mod backlog;
+
+use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
@@ -13,6 +17,10 @@ use tracing_subscriber::fmt::time::uptime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use backlog::Backlog;
+
+use crate::error::Result;
 
 use super::message::{Event, EventKind, Hello, Message};
 
@@ -32,24 +40,98 @@ pub fn level(verbose: u8, quiet: u8) -> LevelFilter {
 /// Starts the log of the process at `level`. Other crates are heard from warnings up only: the model
 /// runtime alone would fill a page a second. Returns false if a log was started before; that one stays.
 pub fn start(level: LevelFilter) -> bool {
-    let for_people = io::stderr().is_terminal();
-    let writer = move || Lossy { writer: io::stderr(), for_people, losses: &LOSSES };
-    tracing_subscriber::registry().with(layer(level, for_people, writer)).try_init().is_ok()
+    let for_people = stderr().is_terminal();
+    tracing_subscriber::registry().with(layer(level, for_people, || Log)).try_init().is_ok()
+}
+
+/// From now on lines wait in a queue of fixed size. [`release`] has them written by a thread of their own: whoever logs never
+/// waits for a reader. Where there is no room the oldest line is dropped and counted.
+pub fn hold() {
+    BACKLOG.get_or_init(Backlog::new);
+}
+
+/// Starts the thread that writes the lines of [`hold`]. Not part of it because a thread is confined as the one that makes it.
+///
+/// # Errors
+/// [`Error::Report`](crate::Error::Report) if there is no thread to be had.
+pub fn release() -> Result<()> {
+    BACKLOG.get().map_or(Ok(()), |backlog| backlog.write_to(to_stderr()))
+}
+
+/// Writes what waits since [`hold`]: 2 seconds at most, and half a second for a reader that takes nothing. Lines that come later
+/// are not written. Without [`hold`] it does nothing.
+pub fn close() {
+    if let Some(backlog) = BACKLOG.get() {
+        // Where the run failed before it was confined, the thread is still to be made.
+        if release().is_ok() {
+            backlog.close();
+        } else {
+            backlog.write_here(to_stderr());
+        }
+    }
+}
+
+/// Draws `text` on standard error, without the form of a log; leaves it out while lines wait.
+pub fn draw(text: &str) {
+    match BACKLOG.get() {
+        Some(backlog) => backlog.push_if_idle(text.as_bytes()),
+        // A terminal that is gone is no reason to stop.
+        None => drop(stderr().write_all(text.as_bytes())),
+    }
 }
 
 /// Lines of the log that could not be written since the start.
 pub fn lost() -> u64 {
-    LOSSES.all.load(Ordering::Relaxed)
+    LOSSES.all.load(Ordering::Relaxed) + BACKLOG.get().map_or(0, Backlog::dropped)
+}
+
+/// Bytes of the queue of [`hold`].
+pub fn queue_bytes() -> usize {
+    Backlog::BYTES
 }
 
 /// Losses of the process's log.
-static LOSSES: Losses = Losses { all: AtomicU64::new(0), untold: AtomicU64::new(0) };
+static LOSSES: Losses = Losses::new();
+
+/// The lines that wait, once they do.
+static BACKLOG: OnceLock<Backlog> = OnceLock::new();
+
+fn to_stderr() -> Lossy<'static, io::Stderr> {
+    let writer = stderr();
+    Lossy { for_people: writer.is_terminal(), writer, losses: &LOSSES }
+}
+
+/// Where the process's log goes.
+struct Log;
+
+impl Write for Log {
+    /// Called once a line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match BACKLOG.get() {
+            Some(backlog) => backlog.push(line),
+            None => to_stderr().write_line(line),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Lines that could not be written.
 struct Losses {
     all: AtomicU64,
     /// Those that no line has told of yet.
     untold: AtomicU64,
+    /// Whether the last line may be cut off.
+    cut: AtomicBool,
+}
+
+impl Losses {
+    const fn new() -> Self {
+        Self { all: AtomicU64::new(0), untold: AtomicU64::new(0), cut: AtomicBool::new(false) }
+    }
 }
 
 /// A writer of lines that never fails: what it cannot write is counted, and told as soon as there is room again.
@@ -60,35 +142,36 @@ struct Lossy<'a, W> {
 }
 
 impl<W: Write> Lossy<'_, W> {
+    fn write_line(&mut self, line: &[u8]) {
+        let written = self.try_line(line).and_then(|()| self.writer.flush());
+        self.losses.cut.store(written.is_err(), Ordering::Relaxed);
+        if written.is_err() {
+            self.losses.all.fetch_add(1, Ordering::Relaxed);
+            self.missed(1);
+        }
+    }
+
     /// Writes one line, and before it how many were lost.
-    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+    fn try_line(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.losses.cut.load(Ordering::Relaxed) {
+            self.writer.write_all(b"\n")?;
+        }
         let untold = self.losses.untold.load(Ordering::Relaxed);
         if untold > 0 {
-            // The last one may be cut off: a line feed has to go first.
             let told = if self.for_people {
-                format!("\n{untold} lines of the log are lost: they could not be written\n")
+                format!("{untold} lines of the log are lost: they could not be written\n")
             } else {
-                format!("\n{{\"level\":\"WARN\",\"message\":\"lines of the log are lost\",\"lost\":{untold}}}\n")
+                format!("{{\"level\":\"WARN\",\"message\":\"lines of the log are lost\",\"lost\":{untold}}}\n")
             };
             self.writer.write_all(told.as_bytes())?;
             self.losses.untold.fetch_sub(untold, Ordering::Relaxed);
         }
         self.writer.write_all(line)
     }
-}
 
-impl<W: Write> Write for Lossy<'_, W> {
-    /// Called once a line.
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if self.line(line).and_then(|()| self.writer.flush()).is_err() {
-            self.losses.all.fetch_add(1, Ordering::Relaxed);
-            self.losses.untold.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    /// Takes note of lines that never came here.
+    fn missed(&self, lines: u64) {
+        self.losses.untold.fetch_add(lines, Ordering::Relaxed);
     }
 }
 
@@ -239,11 +322,10 @@ mod tests {
     #[test]
     fn lines_that_find_no_room_are_counted_and_told_when_there_is_room() {
         for for_people in [true, false] {
-            let losses = Losses { all: AtomicU64::new(0), untold: AtomicU64::new(0) };
+            let losses = Losses::new();
             let mut disk = Vec::new();
             let mut write = |room: usize, line: &str| {
-                let mut log = Lossy { writer: Disk(&mut disk, room), for_people, losses: &losses };
-                log.write_all(line.as_bytes()).unwrap();
+                Lossy { writer: Disk(&mut disk, room), for_people, losses: &losses }.write_line(line.as_bytes());
             };
             write(20, "first line\n");
             write(20, "second line\n");

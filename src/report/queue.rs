@@ -2,11 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Longest wait before a sender that waits for its reader looks whether it has to hurry.
+/// Longest wait before somebody who waits for a reader looks whether to hurry.
 const LOOK_UP: Duration = Duration::from_millis(100);
+
+/// Time for what is queued at the end, in all and without an item that leaves: a slow reader is worth waiting for, one that
+/// stalled is not.
+const DRAIN: Duration = Duration::from_secs(2);
+const STANDSTILL: Duration = Duration::from_millis(500);
 
 /// What a full queue does with one more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +36,10 @@ struct State<T> {
     /// Dropped since the last `pop`, so that the reader can leave a gap in its numbering.
     gap: u64,
     dropped: u64,
-    closed: bool,
+    /// When an item was taken out last, or the queue was closed after that.
+    moved: Instant,
+    /// When it was closed.
+    closed: Option<Instant>,
 }
 
 impl<T> Queue<T> {
@@ -38,7 +47,7 @@ impl<T> Queue<T> {
     pub fn new(capacity: usize, overflow: Overflow) -> Self {
         let capacity = capacity.max(1);
         let items = VecDeque::with_capacity(capacity);
-        let state = State { items, capacity, gap: 0, dropped: 0, closed: false };
+        let state = State { items, capacity, gap: 0, dropped: 0, moved: Instant::now(), closed: None };
         Self { state: Mutex::new(state), changed: Condvar::new(), overflow }
     }
 
@@ -48,14 +57,18 @@ impl<T> Queue<T> {
     /// asked to end is not held by a reader that stopped.
     pub fn push(&self, item: T, hurry: &AtomicBool) {
         let mut state = self.lock();
-        while self.overflow == Overflow::Block && state.is_full() && !state.closed && !hurry.load(Ordering::Relaxed) {
+        while self.overflow == Overflow::Block
+            && state.is_full()
+            && state.closed.is_none()
+            && !hurry.load(Ordering::Relaxed)
+        {
             // Woken by the reader as a rule; the time limit is for the flag, which wakes nobody.
             state = match self.changed.wait_timeout(state, LOOK_UP) {
                 Ok((state, _)) => state,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        if state.closed {
+        if state.closed.is_some() {
             state.dropped += 1;
             return;
         }
@@ -72,10 +85,11 @@ impl<T> Queue<T> {
         let mut state = self.lock();
         loop {
             if let Some(item) = state.items.pop_front() {
+                state.moved = Instant::now();
                 self.changed.notify_all();
                 return Some((item, std::mem::take(&mut state.gap)));
             }
-            if state.closed {
+            if state.closed.is_some() {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -84,18 +98,47 @@ impl<T> Queue<T> {
 
     /// Lets nothing more in; what is inside can still be taken out. Wakes everyone who waits.
     pub fn close(&self) {
-        self.lock().closed = true;
+        self.lock().close();
         self.changed.notify_all();
     }
 
     /// Closes the queue and drops what is inside, counted.
     pub fn abandon(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        state.close();
         let left = state.items.len() as u64;
         state.items.clear();
         state.drop_some(left);
         self.changed.notify_all();
+    }
+
+    /// Waits until the thread that empties the closed queue has ended, and breaks the channel `done` by that: for 2 s, or
+    /// half a second in which no item leaves. Then the rest is dropped and counted, and the thread, which may hang in the
+    /// kernel, is left to itself. Returns whether everything left in time.
+    ///
+    /// The time begins when the queue was closed. With [`Overflow::Block`] it begins once `hurry` is set, at the earliest: nothing is lost without need.
+    pub fn outlast(&self, done: &Receiver<()>, hurry: &AtomicBool) -> bool {
+        let mut begin = None;
+        // Nothing is ever sent: the channel breaks when the thread ends.
+        while done.recv_timeout(LOOK_UP) != Err(RecvTimeoutError::Disconnected) {
+            let now = Instant::now();
+            let patient = self.overflow == Overflow::Block && !hurry.load(Ordering::Relaxed);
+            if patient {
+                begin = Some(now);
+            }
+            let (closed, moved) = self.lock().times();
+            let (closed, moved) = begin.map_or((closed, moved), |begin| (closed.max(begin), moved.max(begin)));
+            if !patient && (now - closed >= DRAIN || now - moved >= STANDSTILL) {
+                self.abandon();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether nothing waits to be taken.
+    pub fn is_empty(&self) -> bool {
+        self.lock().items.is_empty()
     }
 
     /// Items dropped so far.
@@ -112,6 +155,18 @@ impl<T> Queue<T> {
 impl<T> State<T> {
     fn is_full(&self) -> bool {
         self.items.len() >= self.capacity
+    }
+
+    fn close(&mut self) {
+        if self.closed.is_none() {
+            self.moved = Instant::now();
+            self.closed = Some(self.moved);
+        }
+    }
+
+    /// When it was closed, and when an item left last.
+    fn times(&self) -> (Instant, Instant) {
+        (self.closed.unwrap_or(self.moved), self.moved)
     }
 
     fn drop_some(&mut self, count: u64) {
@@ -211,5 +266,65 @@ mod tests {
         hurry.store(true, Ordering::Relaxed);
         sender.join().unwrap();
         assert_eq!(queue.pop(), Some((2, 1)));
+    }
+
+    /// A closed queue of two items whose reader never takes the second, and the channel that breaks when it ends.
+    fn stalled(overflow: Overflow) -> (Arc<Queue<u32>>, Receiver<()>) {
+        let queue = Arc::new(Queue::new(4, overflow));
+        (0..2).for_each(|n| queue.push(n, &PATIENT));
+        queue.pop();
+        queue.close();
+        let (ended, done) = std::sync::mpsc::channel();
+        // As a thread that hangs in the kernel, it keeps its end of the channel.
+        std::mem::forget(ended);
+        (queue, done)
+    }
+
+    #[test]
+    fn a_reader_that_stalled_is_given_up_and_what_it_left_is_counted() {
+        let (queue, done) = stalled(Overflow::DropOldest);
+        let start = Instant::now();
+        assert!(!queue.outlast(&done, &PATIENT));
+        assert!((STANDSTILL..DRAIN).contains(&start.elapsed()), "{:?}", start.elapsed());
+        assert_eq!(queue.dropped(), 1);
+    }
+
+    #[test]
+    fn a_slow_reader_gets_more_time_than_a_stalled_one() {
+        let queue = Arc::new(Queue::new(100, Overflow::DropOldest));
+        (0..100).for_each(|n| queue.push(n, &PATIENT));
+        queue.close();
+        let (ended, done) = std::sync::mpsc::channel::<()>();
+        let reader = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || {
+                while queue.pop().is_some() {
+                    thread::sleep(Duration::from_millis(100));
+                }
+                drop(ended);
+            })
+        };
+        let start = Instant::now();
+        assert!(!queue.outlast(&done, &PATIENT), "a hundred items of 0.1 s each");
+        assert!(start.elapsed() >= DRAIN, "{:?}", start.elapsed());
+        reader.join().unwrap();
+        assert!((50..95).contains(&queue.dropped()), "{}", queue.dropped());
+    }
+
+    #[test]
+    fn a_reader_that_everybody_waits_for_is_given_up_only_in_a_hurry() {
+        let (queue, done) = stalled(Overflow::Block);
+        let hurry = Arc::new(AtomicBool::new(false));
+        let signal = {
+            let hurry = Arc::clone(&hurry);
+            thread::spawn(move || {
+                thread::sleep(DRAIN + STANDSTILL);
+                hurry.store(true, Ordering::Relaxed);
+            })
+        };
+        let start = Instant::now();
+        assert!(!queue.outlast(&done, &hurry));
+        assert!(start.elapsed() >= DRAIN + STANDSTILL, "{:?}", start.elapsed());
+        signal.join().unwrap();
     }
 }

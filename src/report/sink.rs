@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::codec::{Encoder, Format};
 use super::message::Message;
 use super::queue::{Overflow, Queue};
 use crate::error::{Error, Result};
+
+/// Longest wait for a thread that was told to stop.
+const CLEAN_UP: Duration = Duration::from_millis(200);
 
 /// Where a sink writes to. All calls come from the sink's own thread and may wait, but must look at the
 /// [`Phase`] now and then.
@@ -139,21 +142,14 @@ impl Sink {
         self.queue.close();
     }
 
-    /// Waits until the thread has ended, at the latest until `deadline` and a moment longer. What is queued then
-    /// is dropped; a thread that hangs in the kernel is left to the end of the process.
-    pub(super) fn finish(&self, deadline: Instant) {
-        if self.ended_within(deadline.saturating_duration_since(Instant::now())) {
-            return;
+    /// Waits until the thread has ended, for as long as [`Queue::outlast`] says. What is queued then is dropped.
+    pub(super) fn finish(&self) {
+        if !self.queue.outlast(&self.done, &self.hurry) {
+            self.shared.phase.0.store(STOPPED, Ordering::Relaxed);
+            // Those that do not hang in the kernel clean up behind them: a serial port would hold up the process.
+            let ended = self.done.recv_timeout(CLEAN_UP) == Err(RecvTimeoutError::Disconnected);
+            tracing::warn!(sink = self.name, ended, "the reader did not take everything in time; the rest is dropped");
         }
-        self.shared.phase.0.store(STOPPED, Ordering::Relaxed);
-        self.queue.abandon();
-        let ended = self.ended_within(Duration::from_millis(200));
-        tracing::warn!(sink = self.name, ended, "the reader did not take everything in time; the rest is dropped");
-    }
-
-    fn ended_within(&self, time: Duration) -> bool {
-        // Nothing is ever sent: the channel breaks when the thread ends.
-        self.done.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,13 @@ import judge
 import spoil
 from vm import Boot
 
+# The file system of a boot, where it is not the one with the product for arm64.
+INITRAMFS = {"armv7": "initramfs-armv7"}
 FORMATS = {"yuyv": "YUYV", "nv12": "NV12", "rgb": "RGB3", "grey": "GREY", "uyvy": "UYVY", "i420": "YU12", "nm12": "NM12", "ym12": "YM12"}
+# The boot of each scenario has this many runs, and `doctor` finds so many things sound: there is no seccomp filter for 32-bit Arm.
+RUNS, SOUND = {"formats": 15, "armv7": 8}, {"formats": 6, "armv7": 5}
+# Milliseconds from 1970 to where 32 bits of seconds with a sign end.
+LATE = 2**31 * 1000
 # Levels. vivid draws the bars in each format itself, and chroma at half the width blurs their edges.
 PICTURE_TOLERANCE = 3.0
 # What the log must say of each fault, and which counter of `health` must grow.
@@ -35,6 +42,10 @@ LIMITS = {"silent": 10.0, "reader-gone": 12.0}
 LIMIT, CALM, BUSIEST = 5.0, 0.25, 10.0
 # Seconds to end in after SIGTERM.
 STOP_LIMIT = 15.0
+# Milliseconds from one frame to the next of a camera, on a board that is emulated on a busy machine.
+LONGEST_STEP = 30_000
+# What a board with 512 MB has to spare.
+MOST_MB = 100.0
 # Seconds from plug to picture: attempts to open are five apart at most.
 PLUG_LIMIT = 30.0
 # Sightings that must come before a fault counts as over; one frame in ten belongs to a second.
@@ -74,6 +85,8 @@ def formats(boot, verdict, host, folder):
     """Every format gives the same picture, by both APIs."""
     reference = boot.run_named("single-yuyv").pictures.get("frame.png")
     for name, run in boot.runs.items():
+        if name == "raw":
+            continue
         judge.in_order(verdict, host, run, folder, 3)
         if name == "binary":
             continue
@@ -83,12 +96,13 @@ def formats(boot, verdict, host, folder):
         difference = picture and reference and judge.picture_difference(picture, reference, fourcc == "GREY")
         good = difference is not None and difference <= PICTURE_TOLERANCE
         verdict.check(good, f"{name}: its picture differs from YUYV's by {difference} levels in the mean")
-    verdict.check(len(boot.runs) == 15, f"{len(boot.runs)} of 15 runs took place")
+    verdict.check(len(boot.runs) == RUNS[boot.name], f"{len(boot.runs)} of {RUNS[boot.name]} runs took place")
     for api in ("@devices ", "@devices-multi "):
         notes = [note.removeprefix(api) for note in boot.notes if note.startswith(api)]
         verdict.check(any("vivid" in note for note in notes), f"{api}names vivid and its {len(notes) - 2} formats")
     doctor = [note for note in boot.notes if note.startswith("@doctor ok")]
-    verdict.check(len(doctor) == 6, f"doctor finds {len(doctor)} of 6 things sound: {[note.split()[2] for note in doctor]}")
+    sound = SOUND[boot.name]
+    verdict.check(len(doctor) == sound, f"doctor finds {len(doctor)} of {sound} things sound: {[note.split()[2] for note in doctor]}")
 
 
 def over_after(boot, name, begun):
@@ -187,6 +201,31 @@ def clip(boot, verdict, host, folder, names=("raw", "clip", "models")):
         judge.same_as_host(verdict, run, said.decode())
 
 
+def armv7(boot, verdict, host, folder):
+    """32 bits on a kernel of 64: formats, motion as the host sees it, and what time it is."""
+    formats(boot, verdict, host, folder)
+    clip(boot, verdict, host, folder, ["raw"])
+    machine = [note.split()[-1] for note in boot.notes if note.startswith("@boot ")]
+    word = [note for note in boot.notes if note.startswith("@doctor ok    processor: arm, ")]
+    verdict.check(machine == ["aarch64"] and len(word) == 1 and " neon" in word[0], f"a program for {word} on a kernel for {machine}")
+    walls = [line for _, line in boot.run_named("raw").log if "sandbox: " in line]
+    verdict.check(len(walls) == 2 and judge.logged(boot.run_named("raw"), "sandbox: files by Landlock"), f"raw: in a sandbox: {[json.loads(line)['message'] for line in walls]}")
+    memory = [note for note in boot.notes if note.startswith("@memory resident set, MB: ")]
+    sizes = [float(number) for note in memory for number in re.findall(r"[0-9]+\.[0-9]", note)]
+    verdict.check(len(sizes) == 2 and max(sizes) <= MOST_MB, f"with the shipped models: {memory}")
+    for name, run in boot.runs.items():
+        if name == "binary":
+            continue
+        seen = judge.of("sighting", run)
+        # A stamp cut in half or at the wrong place stands still, goes back or is far off.
+        steps = [(after["time_ms"] - before["time_ms"]) / (after["frame"] - before["frame"]) for before, after in zip(seen, seen[1:]) if after["frame"] > before["frame"]]
+        good = steps and min(steps) > 0 and max(steps) < LONGEST_STEP
+        verdict.check(good, f"{name}: {min(steps, default=0):.1f} to {max(steps, default=0):.1f} ms from frame to frame")
+    walls = [message.get("wall") for message in judge.of("sighting", boot.run_named("late-yuyv"))]
+    good = walls and all(wall and LATE < wall < 2 * LATE for wall in walls) and walls == sorted(walls)
+    verdict.check(good, f"late-yuyv: {len(walls)} sightings say a time after 2038: {walls[:1]}")
+
+
 def usb(boot, verdict, host, folder):
     """The kernel's driver of USB cameras, and the plug pulled out in the middle of the clip."""
     clip(boot, verdict, host, folder, ["usb"])
@@ -212,12 +251,12 @@ def main():
     folder = Path(folder)
     verdict = judge.Verdict()
     for name in names:
-        boot = Boot(name, kernel, str(folder / "initramfs"), folder, lambda boot, what: seen(boot, what, host, folder))
+        boot = Boot(name, kernel, str(folder / INITRAMFS.get(name, "initramfs")), folder, lambda boot, what: seen(boot, what, host, folder))
         verdict.check(boot.complete, f"boot {name}: came to its end, {boot.seconds:.0f} s")
         for note in boot.notes:
             if note.startswith("@failed"):
                 verdict.check(False, note)
-        judgement = {"formats": formats, "faults": faults, "clip": clip, "usb": usb}[name]
+        judgement = {"formats": formats, "faults": faults, "clip": clip, "usb": usb, "armv7": armv7}[name]
         judgement(boot, verdict, host, folder)
         if not verdict.wrong:
             spoil.prove(verdict, name, boot, lambda boot, silent: judgement(boot, silent, host, folder))

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What is in a package of targets/package.sh, and that it gets onto a board: installed in an arm64 Debian root, over ssh, and
-# through an SD-card image.
+# What is in a package of targets/package.sh, and that it gets onto a board: installed in a Debian root of its architecture, over
+# ssh, and through an SD-card image.
 #
-#     tests/board/packages.sh [PACKAGE.deb]        without one, the package of rpi3 is built
+#     tests/board/packages.sh [PACKAGE.deb]        for arm64 or armhf; without one, the package of rpi3 is built
 #
 # Exit code 0 means that all held, 77 that something cannot be had here.
 set -euo pipefail
@@ -13,6 +13,7 @@ PURPOSE="packages"
 # shellcheck source=targets/packages.sh
 . targets/packages.sh
 package=$(realpath "${1:-$(targets/package.sh rpi3 | tail -1)}")
+architecture=$(dpkg-deb -f "$package" Architecture)
 WORK=$(mktemp -d)
 trap 'kill $(jobs -p) 2> /dev/null || true; rm -rf "$WORK"' EXIT
 
@@ -21,7 +22,7 @@ fail() {
     echo "FAILED: $*" >&2
     exit 1
 }
-in_root() { tests/board/arm64-root.sh "$WORK/root" "$@"; }
+in_root() { tests/board/foreign-root.sh "$architecture" "$WORK/root" "$@"; }
 
 step "size, and the glibc it asks for"
 dpkg-deb -x "$package" "$WORK/files"
@@ -68,8 +69,8 @@ back_off count success
 [ -z "$(back_off wait x)" ] || fail "a run that was told to stop counts as a failure"
 echo "waits $waits"
 
-step "installed with dpkg in an arm64 root"
-tests/board/arm64-root.sh "$WORK/root" || exit $?
+step "installed with dpkg in a root of $architecture"
+tests/board/foreign-root.sh "$architecture" "$WORK/root" || exit $?
 cp "$package" "$WORK/root/package.deb"
 in_root dpkg --install /package.deb
 in_root dpkg --verify nformer-edge
@@ -99,7 +100,7 @@ ssh-keygen -q -t ed25519 -N '' -f "$WORK/ssh/user"
 port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 cat > "$WORK/ssh/enter" <<ENTER
 #!/bin/sh
-NFORMER_EDGE_CROSS=$CACHE exec $HERE/tests/board/arm64-root.sh $WORK/root sh -c "\$SSH_ORIGINAL_COMMAND"
+NFORMER_EDGE_CROSS=$CACHE exec $HERE/tests/board/foreign-root.sh $architecture $WORK/root sh -c "\$SSH_ORIGINAL_COMMAND"
 ENTER
 chmod +x "$WORK/ssh/enter"
 cat > "$WORK/ssh/config" <<CONFIG

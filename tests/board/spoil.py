@@ -134,6 +134,27 @@ def spoils(scenario):
             "no camera found": noted("vivid", "nothing"),
             "a model is bad": noted("@doctor ok    models: nformer", "@doctor BAD   models: nformer"),
         }
+    if scenario == "armv7":
+        return same_as_host("raw") | {
+            "a message is lost": on("multi-nv12", without_one("sighting")),
+            "bytes are lost": on("binary", lambda run: vars(run).update(bytes=run.bytes[:200] + run.bytes[260:])),
+            "another format": on("multi-nm12", each("hello", source="camera /dev/video0: 320x180 NV12")),
+            "another picture": on("multi-nv12", darker),
+            "no picture": on("single-nv12", lambda run: run.pictures.clear()),
+            "exit code 1": on("single-yuyv", ended(code=1)),
+            "a run less": lambda boot: boot.runs.pop("multi-yuyv"),
+            "no camera found": noted("vivid", "nothing"),
+            "a model is bad": noted("@doctor ok    models: nformer", "@doctor BAD   models: nformer"),
+            "another program": noted("processor: arm, ", "processor: aarch64, "),
+            "another kernel": noted(" aarch64", " armv7l"),
+            "stamps stand still": on("multi-nv12", each("sighting", time_ms=7)),
+            "stamps go back": on("single-yuyv", each("sighting", time_ms=lambda time: 10**9 - time)),
+            "seconds where milliseconds belong": on("multi-nm12", each("sighting", time_ms=lambda time: 1000 * time)),
+            "31 bits of seconds": on("late-yuyv", each("sighting", wall=lambda wall: wall - 2**31 * 1000)),
+            "no sandbox": on("raw", unsaid("files by Landlock")),
+            "too large": noted(" at start, ", " at start, 1"),
+            "no time at all": on("late-yuyv", each("sighting", wall=None)),
+        }
     if scenario == "faults":
         lines = ("a damaged frame was dropped", "camera is back", "frames come again", "messages are dropped")
         counters = ("corrupt", "reconnects", "timeouts", "report_dropped")

@@ -1,4 +1,4 @@
-"""user.py FOLDER HOST_BINARY PREFIX...: the product for arm64 as a process under QEMU's user emulation, with the models that are
+"""user.py FOLDER HOST_BINARY arm64|armv7 PREFIX...: the product as a process under QEMU's user emulation, with the models that are
 shipped, against the host. PREFIX is the emulator with its options; the processor's name is put behind it."""
 
 import subprocess
@@ -10,11 +10,16 @@ from pathlib import Path
 import judge
 import spoil
 
-# Without the dot product instructions, and with them.
-PROCESSORS = ("cortex-a72", "cortex-a76")
+# The program's file; for each processor, what `doctor` must say of it and must not: dot product instructions, or none.
+PRODUCTS = {
+    "arm64": ("nformer-edge", {"cortex-a72": ("aarch64, ", "dotprod"), "cortex-a76": ("dotprod", "avx2")}),
+    "armv7": ("nformer-edge-armv7", {"cortex-a7": ("processor: arm, ", "dotprod")}),
+}
 # Both people of the bundled clip are whole by then; this many are enough for a similarity.
 LAST = 5
 SETTINGS = ["--tracks.spacing", "1", "--clip.fps", "5"]
+# What is asked of a product that has no boots of its own to show it in.
+ANSWERS = {"--version": "nformer-edge ", "models verify --models.dir models": "ok      nformer", "memory --static-only --models.dir models": "resident set, MB"}
 
 
 def started(command):
@@ -24,8 +29,9 @@ def started(command):
 
 
 def main():
-    folder, host, *prefix = sys.argv[1:]
+    folder, host, product, *prefix = sys.argv[1:]
     folder = Path(folder)
+    name, processors = PRODUCTS[product]
     verdict = judge.Verdict()
     pictures = folder / "user"
     pictures.mkdir(exist_ok=True)
@@ -34,16 +40,21 @@ def main():
     job = ["run", "--source", str(pictures), "--models.dir", "models", *SETTINGS]
     reference, seconds = started([host, *job])
     verdict.check(reference.returncode == 0, f"host: exit code {reference.returncode}, {seconds:.1f} s")
-    boards = {processor: [*prefix, "-cpu", processor, str(folder / "nformer-edge")] for processor in PROCESSORS}
+    boards = {processor: [*prefix, "-cpu", processor, str(folder / name)] for processor in processors}
     with ThreadPoolExecutor() as pool:
         jobs = {processor: pool.submit(started, [*board, *job]) for processor, board in boards.items()}
     for processor, board in boards.items():
         done, seconds = started([*board, "--help"])
         verdict.check(done.returncode == 0 and b"Usage" in done.stdout, f"{processor}: --help, {seconds:.1f} s")
+        for arguments, wanted in ANSWERS.items() if product == "armv7" else ():
+            done, seconds = started([*board, *arguments.split()])
+            said = (done.stdout + done.stderr).decode()
+            verdict.check(done.returncode == 0 and wanted in said, f"{processor}: {arguments}, {seconds:.1f} s: {said.strip().splitlines()[-1:]}")
         done, seconds = started([*board, "doctor", "--models.dir", "models"])
         text = (done.stdout + done.stderr).decode()
-        found = next((line for line in text.splitlines() if line.startswith("ok    processor: aarch64, ")), "")
-        exact = "neon" in found and ("dotprod" in found) == (processor == "cortex-a76")
+        found = next((line for line in text.splitlines() if line.startswith("ok    processor: ")), "")
+        has, lacks = processors[processor]
+        exact = "neon" in found and has in found and lacks not in found
         sound = done.returncode == 0 and text.count("is what its card says") == 3 and exact
         verdict.check(sound, f"{processor}: doctor, exit code {done.returncode}, {seconds:.1f} s")
         print("      " + text.strip().replace("\n", "\n      "))
@@ -53,13 +64,29 @@ def main():
         (folder / f"user-{processor}.ndjson").write_bytes(done.stdout)
         run = judge.Piece(done.stdout, processor)
         judge.same_as_host(verdict, run, reference.stdout.decode())
+        if product == "armv7":
+            same_detections(verdict, run, judge.Piece(reference.stdout))
     for text, change in spoil.COMPARED.items():
         run, silent = judge.Piece(done.stdout), judge.Verdict(quiet=True)
         change(run)
         judge.same_as_host(silent, run, reference.stdout.decode())
         verdict.check(silent.wrong, f"spoiled, {text}: {'found' if silent.wrong else 'NOT FOUND'}")
-    too_new(verdict, prefix, folder)
+    if product == "armv7":
+        run, silent = judge.Piece(done.stdout), judge.Verdict(quiet=True)
+        spoil.each("sighting", score=lambda score: round(score + 0.0001, 4))(run)
+        same_detections(silent, run, judge.Piece(reference.stdout))
+        verdict.check(silent.wrong, f"spoiled, the last digit of a score: {'found' if silent.wrong else 'NOT FOUND'}")
+    if product == "arm64":
+        too_new(verdict, prefix, folder)
     return 1 if verdict.wrong else 0
+
+
+def same_detections(verdict, run, reference):
+    """Whole numbers are the same everywhere: boxes and scores, which come from an int8 model through a few floats, to the last
+    digit printed. The kernels that the host has by hand are plain loops on the board."""
+    ours, theirs = ([(message["bbox"], message["score"]) for message in judge.of("sighting", one)] for one in (run, reference))
+    same = sum(one == other for one, other in zip(ours, theirs))
+    verdict.check(same == len(theirs) == len(ours) > 0, f"{run.name}: {same} of {len(theirs)} boxes and scores are the host's to the last digit")
 
 
 def too_new(verdict, prefix, folder):

@@ -36,19 +36,28 @@ impl Running {
     pub(crate) fn stop(mut self) -> (ExitStatus, Duration) {
         let told = Instant::now();
         self.signal("TERM");
-        let status = self.0.wait().expect("a process");
-        (status, told.elapsed())
+        let mut status = None;
+        wait_for("it does not stop", || {
+            status = self.0.try_wait().expect("a process");
+            status.is_some()
+        });
+        (status.expect("it has ended"), told.elapsed())
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().expect("a process").is_none()
     }
 
-    /// Resident set in KB.
+    /// Resident set in KB; 0 if it has just ended.
     pub(crate) fn resident_kb(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident set");
-        line.trim().trim_end_matches("kB").trim().parse().expect("a number")
+        self.status_kb("VmRSS:")
+    }
+
+    /// A line of `/proc/PID/status` in KB; 0 if it has just ended.
+    pub(crate) fn status_kb(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).expect("it is not waited for");
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |line| line.trim().trim_end_matches("kB").trim().parse().expect("a number"))
     }
 
     /// Open files.
@@ -68,7 +77,7 @@ pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !there() {
         assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(5));
     }
 }
 

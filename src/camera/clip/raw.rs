@@ -1,11 +1,12 @@
 //! Raw YUYV frames, one after the other, without any header.
 
+use std::io::ErrorKind;
 use std::mem;
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PixelFormat};
 
-use super::{ClipSettings, Input, Rate, Recording, Step, read_full};
+use super::{ClipSettings, Input, Rate, Recording, Step, Turn};
 
 pub(super) struct Raw {
     input: Input,
@@ -13,6 +14,8 @@ pub(super) struct Raw {
     size: (u32, u32),
     rate: Rate,
     pixels: Vec<u8>,
+    /// Bytes of the next picture that are there.
+    filled: usize,
     over: bool,
 }
 
@@ -28,7 +31,7 @@ impl Raw {
         let size = (settings.width, settings.height);
         let bytes = PixelFormat::Yuyv.picture_bytes(size.1, PixelFormat::Yuyv.row_bytes(size.0));
         let rate = Rate::from_setting(settings.fps);
-        Ok(Self { input, place: place.into(), size, rate, pixels: vec![0; bytes], over: false })
+        Ok(Self { input, place: place.into(), size, rate, pixels: vec![0; bytes], filled: 0, over: false })
     }
 }
 
@@ -37,15 +40,19 @@ impl Recording for Raw {
         if mem::replace(&mut self.over, true) {
             return Ok(Step::End);
         }
-        let read = read_full(&mut self.input, &mut self.pixels).map_err(|source| Error::Read {
-            what: "clip",
-            path: self.place.clone().into(),
-            source,
-        })?;
-        if read == self.pixels.len() {
-            self.over = false;
-            return Ok(Step::Picture);
+        match Turn::begin().fill(&mut self.input, &mut self.pixels, &mut self.filled) {
+            Ok(true) => {
+                (self.filled, self.over) = (0, false);
+                return Ok(Step::Picture);
+            }
+            Ok(false) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.over = false;
+                return Ok(Step::Waiting);
+            }
+            Err(source) => return Err(Error::Read { what: "clip", path: self.place.clone().into(), source }),
         }
+        let read = mem::take(&mut self.filled);
         if read == 0 {
             return Ok(Step::End);
         }
@@ -58,7 +65,7 @@ impl Recording for Raw {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        self.over = false;
+        (self.filled, self.over) = (0, false);
         self.input.rewind(0).map_err(|source| Error::Read { what: "clip", path: self.place.clone().into(), source })
     }
 

@@ -1,12 +1,12 @@
 //! YUV4MPEG2: a text line for the clip, a text line before each frame, planar pixels.
 
-use std::io::{self, Read};
+use std::io::{self, ErrorKind};
 
 use crate::error::{Error, Result};
 use crate::frame::{Frame, PixelFormat};
 use crate::size::MAX_FRAME_SIDE;
 
-use super::{Input, Rate, Recording, Step, read_full};
+use super::{Input, Rate, Recording, Step, Turn};
 
 /// First bytes of a Y4M stream.
 pub(super) const MAGIC: &[u8; 10] = b"YUV4MPEG2 ";
@@ -21,6 +21,10 @@ pub(super) struct Y4m {
     /// Position of the first frame.
     start: u64,
     pixels: Vec<u8>,
+    /// As much of the next frame's line as is there.
+    line: Vec<u8>,
+    /// Bytes of the next frame's pixels that are there; none before the end of its line.
+    filled: Option<usize>,
     /// Nothing more can be read from here on.
     over: bool,
 }
@@ -34,14 +38,15 @@ struct Header {
 
 impl Y4m {
     pub(super) fn open(mut input: Input, place: &str) -> Result<Self> {
-        let line = match read_line(&mut input) {
-            Ok(Line::Whole(line)) => line,
+        let mut line = Vec::new();
+        match read_line(&mut input, &mut line, &Turn::endless()) {
+            Ok(Line::Whole) => {}
             Ok(Line::None | Line::Broken) => {
                 let expected = "a header line of Y4M".into();
                 return Err(Error::BadClip { place: place.into(), expected, found: "no end of line".into() });
             }
             Err(source) => return Err(Error::Read { what: "clip", path: place.into(), source }),
-        };
+        }
         let header = Header::parse(&line).map_err(|(expected, found)| Error::BadClip {
             place: place.into(),
             expected: expected.into(),
@@ -49,18 +54,24 @@ impl Y4m {
         })?;
         let bytes = header.format.picture_bytes(header.size.1, header.size.0 as usize);
         let start = line.len() as u64 + 1;
-        Ok(Self { input, place: place.into(), header, start, pixels: vec![0; bytes], over: false })
+        let (pixels, place) = (vec![0; bytes], place.into());
+        Ok(Self { input, place, header, start, pixels, line: Vec::new(), filled: None, over: false })
     }
 
     /// One frame, or how it ended.
     fn read_frame(&mut self) -> io::Result<Step> {
-        match read_line(&mut self.input)? {
-            Line::None => return Ok(Step::End),
-            Line::Whole(line) if line == b"FRAME" || line.starts_with(b"FRAME ") => {}
-            Line::Whole(_) | Line::Broken => return Ok(Step::Corrupt),
+        let turn = Turn::begin();
+        if self.filled.is_none() {
+            match read_line(&mut self.input, &mut self.line, &turn)? {
+                Line::None => return Ok(Step::End),
+                Line::Whole if self.line == b"FRAME" || self.line.starts_with(b"FRAME ") => {}
+                Line::Whole | Line::Broken => return Ok(Step::Corrupt),
+            }
+            self.line.clear();
         }
-        let read = read_full(&mut self.input, &mut self.pixels)?;
-        Ok(if read == self.pixels.len() { Step::Picture } else { Step::Corrupt })
+        let whole = turn.fill(&mut self.input, &mut self.pixels, self.filled.get_or_insert(0))?;
+        self.filled = None;
+        Ok(if whole { Step::Picture } else { Step::Corrupt })
     }
 }
 
@@ -69,11 +80,11 @@ impl Recording for Y4m {
         if self.over {
             return Ok(Step::End);
         }
-        let step = self.read_frame().map_err(|source| Error::Read {
-            what: "clip",
-            path: self.place.clone().into(),
-            source,
-        })?;
+        let step = match self.read_frame() {
+            Ok(step) => step,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Step::Waiting),
+            Err(source) => return Err(Error::Read { what: "clip", path: self.place.clone().into(), source }),
+        };
         if step != Step::Picture {
             // Without a frame header at its place there is no telling where the next one is.
             self.over = true;
@@ -90,7 +101,8 @@ impl Recording for Y4m {
     }
 
     fn rewind(&mut self) -> Result<()> {
-        self.over = false;
+        (self.filled, self.over) = (None, false);
+        self.line.clear();
         let rewound = self.input.rewind(self.start);
         rewound.map_err(|source| Error::Read { what: "clip", path: self.place.clone().into(), source })
     }
@@ -146,27 +158,34 @@ fn fraction(text: &str) -> Option<Rate> {
 }
 
 enum Line {
-    /// A line without its end.
-    Whole(Vec<u8>),
+    /// A line, without its end.
+    Whole,
     /// The input is over.
     None,
     /// No end of line before the input's end or the limit.
     Broken,
 }
 
-fn read_line(input: &mut Input) -> io::Result<Line> {
-    let mut line = Vec::new();
+/// Reads `line` on to its end. A turn that is over leaves it as it is, to be read on.
+fn read_line(input: &mut Input, line: &mut Vec<u8>, turn: &Turn) -> io::Result<Line> {
     loop {
         let mut byte = [0];
-        match input.read(&mut byte) {
-            Ok(0) => return Ok(if line.is_empty() { Line::None } else { Line::Broken }),
-            Ok(_) if byte[0] == b'\n' => return Ok(Line::Whole(line)),
-            Ok(_) if line.len() == LINE_LIMIT => return Ok(Line::Broken),
-            Ok(_) => line.push(byte[0]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        if !turn.fill(input, &mut byte, &mut 0)? {
+            return Ok(if line.is_empty() { Line::None } else { Line::Broken });
         }
+        match byte[0] {
+            b'\n' => return Ok(Line::Whole),
+            _ if line.len() == LINE_LIMIT => return Ok(Line::Broken),
+            byte => line.push(byte),
+        }
+        turn.check()?;
     }
+}
+
+/// Whether a stream that begins with `head` may have the header of a Y4M, and more of it is to come.
+pub(super) fn may_go_on(head: &[u8]) -> bool {
+    let known = head.len().min(MAGIC.len());
+    head[..known] == MAGIC[..known] && head.last() != Some(&b'\n') && head.len() <= LINE_LIMIT
 }
 
 #[cfg(test)]

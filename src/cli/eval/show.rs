@@ -1,6 +1,6 @@
 //! What `eval` prints for people.
 
-use nformer_edge::eval::{Method, Outcome, Protocol, ReEntryFigures, Setup, StreamFigures};
+use nformer_edge::eval::{Method, Outcome, Protocol, ReEntry, ReEntryFigures, Setup, StreamFigures};
 use nformer_edge::nformer::Precision;
 
 /// Prints the tables.
@@ -88,19 +88,22 @@ fn replayed(title: &str, figures: &StreamFigures) {
         "  old number after a minute and more {:.1} %; somebody else's number {:.2} % of all visits, {:.1} % of newcomers",
         tally.recall, tally.false_matches, tally.false_newcomers
     );
-    for entry in &tally.re_entries {
-        println!(
-            "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
-            entry.min_gap_s,
-            entry.events,
-            entry.recalled,
-            entry.recall,
-            entry.recall_of_answered,
-            entry.new,
-            entry.confused,
-            entry.unsure
-        );
-    }
+    tally.re_entries.iter().for_each(returned);
+}
+
+/// A line about those who came back after gaps of one length.
+pub(super) fn returned(entry: &ReEntry) {
+    println!(
+        "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
+        entry.min_gap_s,
+        entry.events,
+        entry.recalled,
+        entry.recall,
+        entry.recall_of_answered,
+        entry.new,
+        entry.confused,
+        entry.unsure
+    );
 }
 
 fn or_dash(number: Option<usize>) -> String {

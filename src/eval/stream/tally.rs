@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::pairing::agreeing;
 use super::{Answer, Step};
 use crate::gallery::Merge;
-use crate::kernels::Assignment;
 
 /// From which gap on a return counts, in seconds.
 const GAPS: [u64; 3] = [10, MINUTE, 600];
@@ -77,6 +77,30 @@ pub struct ReEntry {
     pub recall_of_answered: f64,
 }
 
+impl ReEntry {
+    /// Adds those of another stream, gap by gap; an empty `sum` takes over the gaps.
+    pub(super) fn add_all(sum: &mut Vec<Self>, other: &[Self]) {
+        if sum.is_empty() {
+            sum.extend_from_slice(other);
+            return;
+        }
+        for (sum, other) in sum.iter_mut().zip(other) {
+            sum.events += other.events;
+            sum.recalled += other.recalled;
+            sum.new += other.new;
+            sum.confused += other.confused;
+            sum.unsure += other.unsure;
+            sum.finish();
+        }
+    }
+
+    /// Shares from counts.
+    fn finish(&mut self) {
+        self.recall = percent(self.recalled, self.events);
+        self.recall_of_answered = percent(self.recalled, self.events - self.unsure);
+    }
+}
+
 impl Tally {
     /// `merges` stand with the crops answered before them.
     pub(super) fn count(steps: &[Step], answers: &[Answer], merges: &[(usize, Merge)], min_embeddings: u32) -> Self {
@@ -87,7 +111,13 @@ impl Tally {
         let numbers: Vec<Option<u32>> =
             answers.iter().map(|answer| answer.identity.map(|number| name(number, merges, steps.len()))).collect();
         let given = numbers.iter().flatten().count();
-        let agreeing = agreeing(steps, &numbers);
+        let mut counts: BTreeMap<(i64, i64), usize> = BTreeMap::new();
+        for (step, number) in steps.iter().zip(&numbers) {
+            if let Some(number) = number {
+                *counts.entry((step.person.into(), (*number).into())).or_default() += 1;
+            }
+        }
+        let agreeing = agreeing(&counts);
         let visits = visits(steps, answers, merges);
         let of = |kind: fn(&Visit) -> bool| visits.iter().filter(|visit| kind(visit)).count();
         let re_entries = re_entries(&visits);
@@ -115,31 +145,14 @@ impl Tally {
     }
 }
 
-fn percent(part: usize, of: usize) -> f64 {
+pub(super) fn percent(part: usize, of: usize) -> f64 {
     100.0 * part as f64 / of.max(1) as f64
 }
 
 /// What `number` is called when so many crops have been answered.
-fn name(number: u32, merges: &[(usize, Merge)], crops: usize) -> u32 {
+pub(super) fn name(number: u32, merges: &[(usize, Merge)], crops: usize) -> u32 {
     let before = merges.iter().take_while(|(after, _)| *after <= crops);
     before.fold(number, |name, (_, merge)| if name == merge.gone.0 { merge.kept.0 } else { name })
-}
-
-/// Crops whose number is the one paired with their person, in the best pairing.
-fn agreeing(steps: &[Step], numbers: &[Option<u32>]) -> usize {
-    let place = |names: BTreeSet<i64>| names.into_iter().zip(0..).collect::<BTreeMap<i64, usize>>();
-    let people = place(steps.iter().map(|step| i64::from(step.person)).collect());
-    let given = place(numbers.iter().flatten().map(|number| i64::from(*number)).collect());
-    let mut cost = vec![0.0; people.len() * given.len()];
-    for (step, number) in steps.iter().zip(numbers) {
-        if let Some(number) = number {
-            cost[people[&i64::from(step.person)] * given.len() + given[&i64::from(*number)]] -= 1.0;
-        }
-    }
-    let mut matching = Assignment::new(people.len(), given.len());
-    let pairs = matching.solve(&cost, people.len(), given.len(), 0.0).iter().enumerate();
-    let agreeing: f32 = pairs.filter_map(|(row, column)| Some(-cost[row * given.len() + (*column)?])).sum();
-    agreeing as usize
 }
 
 fn switches(steps: &[Step], numbers: &[Option<u32>]) -> usize {
@@ -230,10 +243,7 @@ fn re_entries(visits: &[Visit]) -> Vec<ReEntry> {
             End::Unsure => entry.unsure += 1,
         }
     }
-    for entry in &mut found {
-        entry.recall = percent(entry.recalled, entry.events);
-        entry.recall_of_answered = percent(entry.recalled, entry.events - entry.unsure);
-    }
+    found.iter_mut().for_each(ReEntry::finish);
     found
 }
 

@@ -17,7 +17,7 @@ pub(super) const MAX_TOTAL: usize = 1 << 30;
 const MAX_SCRATCH: usize = 64 << 20;
 
 /// Most multiplications and additions of one run: sixteen times a `ResNet50`, seconds on a fast machine.
-const MAX_WORK: usize = 1 << 36;
+const MAX_WORK: u64 = 1 << 36;
 
 /// Rows and columns of a product are filled up to a multiple of at most this, the largest tile of any processor.
 const TILE: usize = 64;
@@ -43,7 +43,7 @@ pub(super) fn check_tensors(model: &TypedModel) -> Result<(), String> {
 /// Refuses operators that need too much memory beside their tensors, or a model too much time; the reason names the
 /// node.
 pub(super) fn check_work(model: &TypedModel) -> Result<(), String> {
-    let mut total = 0_usize;
+    let mut total = 0_u64;
     for node in model.nodes() {
         let Some(Effort { scratch, work }) = effort(model, node) else { continue };
         if scratch > MAX_SCRATCH {
@@ -62,8 +62,8 @@ pub(super) fn check_work(model: &TypedModel) -> Result<(), String> {
 struct Effort {
     /// Numbers beside inputs and outputs.
     scratch: usize,
-    /// Multiplications, or comparisons.
-    work: usize,
+    /// Multiplications, or comparisons; more than 32 bits hold.
+    work: u64,
 }
 
 /// Of the operators whose effort is not in proportion to their tensors.
@@ -79,31 +79,31 @@ fn effort(model: &TypedModel, node: &TypedNode) -> Option<Effort> {
         let pixels = output / outputs;
         let tiles = pixels.next_multiple_of(TILE).saturating_add((outputs / group).next_multiple_of(TILE));
         let scratch = group.saturating_mul(taps).saturating_mul(tiles);
-        return Some(Effort { scratch, work: output.saturating_mul(taps) });
+        return Some(Effort { scratch, work: times(output, taps) });
     }
     if let Some(conv) = node.op_as::<Deconv>() {
         let spec = &conv.pool_spec;
         let input = volume(inputs.first()?)?;
         let taps = window(spec).saturating_mul(spec.output_channels);
         let pixels = (input / spec.input_channels.max(1)).next_multiple_of(TILE);
-        return Some(Effort { scratch: taps.saturating_mul(pixels), work: input.saturating_mul(taps) });
+        return Some(Effort { scratch: taps.saturating_mul(pixels), work: times(input, taps) });
     }
     if let Some(product) = node.op_as::<EinSum>() {
         return einsum(product, &inputs);
     }
     let spec = node.op_as::<MaxPool>().map(|pool| &pool.pool_spec);
     let spec = spec.or_else(|| node.op_as::<SumPool>().map(|pool| &pool.pool_spec))?;
-    Some(Effort { scratch: 0, work: output.saturating_mul(window(spec)) })
+    Some(Effort { scratch: 0, work: times(output, window(spec)) })
 }
 
 /// Both factors are packed: the longest of their own axes is filled up to whole tiles.
 fn einsum(op: &EinSum, inputs: &[&TypedFact]) -> Option<Effort> {
     let shapes: Vec<_> = inputs.iter().map(|fact| fact.shape.as_concrete()).collect::<Option<_>>()?;
     let side = |places: &[usize], shape: &[usize]| places.first().and_then(|at| shape.get(*at)).copied();
-    let (mut work, mut own) = (1_usize, vec![1_usize; shapes.len()]);
+    let (mut work, mut own) = (1_u64, vec![1_usize; shapes.len()]);
     for axis in op.axes.iter_all_axes() {
         let sides: Vec<_> = axis.inputs.iter().zip(&shapes).map(|(places, shape)| side(places, shape)).collect();
-        work = work.saturating_mul(sides.iter().flatten().copied().max().unwrap_or(1));
+        work = work.saturating_mul(sides.iter().flatten().copied().max().unwrap_or(1) as u64);
         let mut having = sides.iter().enumerate().filter_map(|(at, side)| Some((at, (*side)?)));
         if let (Some((at, side)), None) = (having.next(), having.next()) {
             own[at] = own[at].max(side);
@@ -112,6 +112,10 @@ fn einsum(op: &EinSum, inputs: &[&TypedFact]) -> Option<Effort> {
     let packed =
         shapes.iter().zip(own).map(|(shape, own)| (product(shape) / own).saturating_mul(own.next_multiple_of(TILE)));
     Some(Effort { scratch: packed.fold(0, usize::saturating_add), work })
+}
+
+fn times(numbers: usize, each: usize) -> u64 {
+    (numbers as u64).saturating_mul(each as u64)
 }
 
 fn window(spec: &PoolSpec) -> usize {
