@@ -29,6 +29,7 @@ FAULTS = {
     "streamon": ("camera is back", "reconnects"),
     "disconnect": ("camera is back", "reconnects"),
     "silent": ("frames come again", "timeouts"),
+    "frozen": ("the picture moves again", "freezes"),
     "clock-forward": (None, None),
     "clock-back": (None, None),
     "reader-slow": ("messages are dropped", "report_dropped"),
@@ -67,6 +68,11 @@ def seen(boot, what, host, folder):
     kinds = [message["type"] for message in arrived]
     if what == "sightings":
         return kinds.count("sighting") >= 5 and kinds.count("health") >= 1
+    if what in ("stored", "known"):
+        named = [place for place, message in enumerate(arrived) if message["type"] == "sighting" and message["identity"] is not None]
+        saves = [message["state_saved"] for message in arrived[named[0] :] if message["type"] == "health"] if named else []
+        # One that was under way when the name was given, and one after it.
+        return bool(named) if what == "known" else saves != [] and saves[-1] >= saves[0] + 2
     _, fault, _ = boot.faults[-1]
     line, counter = FAULTS[fault]
     said = [time for time, text in run.log[boot.mark[0] :] if line and line in text]
@@ -160,10 +166,33 @@ def faults(boot, verdict, host, folder):
     jumps = [round((b - a) / 1000) for a, b in zip(walls, walls[1:]) if abs(b - a) > 1000_000]
     verdict.check([round(jump / 100) for jump in jumps] == [36, -72], f"faults: `wall` follows the clock's jumps {jumps} s")
     verdict.check(run.code == 0 and run.stop_s is not None and run.stop_s < STOP_LIMIT, f"faults: SIGTERM ends it in {run.stop_s} s, exit code {run.code}")
+    confined(verdict, run)
+    memory(boot, verdict, host, folder)
     verdict.say("\n| fault | longest pause of the sightings, s | health | log |\n|---|---|---|---|")
     for row in rows:
         verdict.say("| " + " | ".join(row) + " |")
     verdict.say("")
+
+
+def confined(verdict, run):
+    """The program gave up what it does not need, and lived on."""
+    said = [json.loads(line)["message"] for _, line in run.log if "sandbox: " in line]
+    verdict.check(any("files by Landlock" in text for text in said), f"{run.name}: in a sandbox: {said}")
+
+
+def memory(boot, verdict, host, folder):
+    """Killed by the kernel for want of memory, and started again: it knows whom it knew."""
+    killed, again = boot.run_named("killed"), boot.run_named("again")
+    notes = [note for note in boot.notes if note.startswith("@memory ")]
+    kills = [int(number) for note in notes for number in re.findall(r"oom_kill ([0-9]+)", note)]
+    verdict.check(killed.code == 128 + 9 and kills == [1], f"killed: exit code {killed.code}, killed by the kernel for memory: {kills}")
+    before, after = ([message["identity"] for message in judge.of("sighting", run) if message["identity"] is not None] for run in (killed, again))
+    verdict.check(before and after and set(after) == set(before), f"again: identities {sorted(set(after))}, before the kill {sorted(set(before))}")
+    known = [json.loads(line)["message"] for _, line in again.log if "known again" in line]
+    verdict.check(len(known) == 1, f"again: {known}")
+    judge.in_order(verdict, host, again, folder, 1)
+    peak = [int(number) for note in notes for number in re.findall(r"peak ([0-9]+)", note)]
+    verdict.check(len(peak) == 1 and 0 < peak[0] <= MOST_MB * 1e6, f"again: at most {peak} bytes of the group's memory")
 
 
 @functools.cache
@@ -208,8 +237,7 @@ def armv7(boot, verdict, host, folder):
     machine = [note.split()[-1] for note in boot.notes if note.startswith("@boot ")]
     word = [note for note in boot.notes if note.startswith("@doctor ok    processor: arm, ")]
     verdict.check(machine == ["aarch64"] and len(word) == 1 and " neon" in word[0], f"a program for {word} on a kernel for {machine}")
-    walls = [line for _, line in boot.run_named("raw").log if "sandbox: " in line]
-    verdict.check(len(walls) == 2 and judge.logged(boot.run_named("raw"), "sandbox: files by Landlock"), f"raw: in a sandbox: {[json.loads(line)['message'] for line in walls]}")
+    confined(verdict, boot.run_named("raw"))
     memory = [note for note in boot.notes if note.startswith("@memory resident set, MB: ")]
     sizes = [float(number) for note in memory for number in re.findall(r"[0-9]+\.[0-9]", note)]
     verdict.check(len(sizes) == 2 and max(sizes) <= MOST_MB, f"with the shipped models: {memory}")
@@ -244,6 +272,7 @@ def usb(boot, verdict, host, folder):
     verdict.check(bool(health) and health[-1]["reconnects"] == 1, f"usb: health says reconnects {health[-1]['reconnects'] if health else None}")
     before, after = (any(test(time) for time, message in judge.messages(run) if message["type"] == "sighting") for test in (lambda time: time < pulled[0], lambda time: time > put[0]))
     verdict.check(before and after, "usb: sightings before and after")
+    confined(verdict, run)
 
 
 def main():

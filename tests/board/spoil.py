@@ -156,8 +156,8 @@ def spoils(scenario):
             "no time at all": on("late-yuyv", each("sighting", wall=None)),
         }
     if scenario == "faults":
-        lines = ("a damaged frame was dropped", "camera is back", "frames come again", "messages are dropped")
-        counters = ("corrupt", "reconnects", "timeouts", "report_dropped")
+        lines = ("a damaged frame was dropped", "camera is back", "frames come again", "messages are dropped", "moves again", "files by Landlock")
+        counters = ("corrupt", "reconnects", "timeouts", "report_dropped", "freezes")
         changes = {f"the log does not say {line!r}": on("faults", unsaid(line)) for line in lines}
         changes |= {f"health never counts {name}": on("faults", each("health", **{name: 0})) for name in counters}
         pauses = ("none", "qbuf", "disconnect", "silent", "clock-back", "reader-gone", "none-again")
@@ -168,12 +168,19 @@ def spoils(scenario):
             "it begins anew": on("faults", restarted),
             "exit code 1": on("faults", ended(code=1)),
             "it does not end": on("faults", ended(stop_s=60.0)),
+            "nothing kills it": on("killed", ended(code=0)),
+            "killed by another hand": noted("oom_kill 1", "oom_kill 0"),
+            "nothing was stored": on("again", unsaid("known again")),
+            "others come back": on("again", each("sighting", identity=999)),
+            "nobody comes back": on("again", each("sighting", identity=None)),
+            "a large program": noted("@memory peak ", "@memory peak 99"),
         }
     if scenario == "clip":
         return {text: spoil for name in ("raw", "clip", "models") for text, spoil in same_as_host(name).items()}
     return same_as_host("usb") | {
         "usb: never lost": on("usb", unsaid("camera lost")),
         "usb: never back": on("usb", unsaid("camera is back")),
+        "usb: no sandbox": on("usb", unsaid("files by Landlock")),
         "usb: back late": lambda boot: vars(boot).update(times={note: time - 100 for note, time in boot.times.items()}),
         "usb: not counted": on("usb", each("health", reconnects=0)),
         "usb: not unplugged": noted("@usb unplugged", "@usb"),

@@ -10,7 +10,7 @@ for _ in $(seq 600); do
     sleep 0.1
 done
 nformer-edge devices 2>&1 | sed 's/^/@devices-usb /'
-begin usb --source /dev/video0 --camera.width 640 --camera.height 480 --camera.format mjpeg --camera.timeout_ms 5000 \
+begin usb --sandbox true --source /dev/video0 --camera.width 640 --camera.height 480 --camera.format mjpeg --camera.timeout_ms 5000 \
     --tracks.keep_lost_ms 600000 --tracks.embeddings_per_frame 1 --detector.kind motion --models.backbone /board/tiny/card.toml
 wait $camera || { echo "@failed uvc" && kill $pid; }
 ended

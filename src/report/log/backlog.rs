@@ -16,8 +16,12 @@ const LINES: usize = 128;
 /// Longest line, in bytes. What is longer is cut: a message that names every mode of a camera has half of it.
 const LONGEST: usize = 2048;
 
-/// What a line ends with that was cut.
+/// What a line for people ends with that was cut.
 const CUT: &[u8] = b" [cut]\n";
+
+/// What stands around the beginning of a JSON object that was cut: it is text in another one, so that each line can be read.
+const CUT_JSON: (&str, &str) =
+    ("{\"level\":\"WARN\",\"message\":\"a line of the log was too long\",\"beginning\":\"", "\"}\n");
 
 /// Nobody waits for the log, so nobody has to be told to hurry.
 static NO_HURRY: AtomicBool = AtomicBool::new(false);
@@ -103,13 +107,34 @@ fn write_all(queue: &Queue<Line>, mut log: Lossy<'_, impl io::Write>) {
 }
 
 fn whole_or_cut(line: &[u8]) -> Line {
-    Line::from_slice(line).unwrap_or_else(|_| {
-        let mut cut = Line::new();
-        // Cannot fail: together they are as long as a line may be.
-        let _ = cut.extend_from_slice(&line[..LONGEST - CUT.len()]);
-        let _ = cut.extend_from_slice(CUT);
-        cut
-    })
+    Line::from_slice(line).unwrap_or_else(|_| if line.starts_with(b"{") { cut_json(line) } else { cut(line) })
+}
+
+fn cut(line: &[u8]) -> Line {
+    let mut cut = Line::new();
+    // Cannot fail: together they are as long as a line may be.
+    let _ = cut.extend_from_slice(&line[..LONGEST - CUT.len()]);
+    let _ = cut.extend_from_slice(CUT);
+    cut
+}
+
+fn cut_json(line: &[u8]) -> Line {
+    let (before, after) = CUT_JSON;
+    let mut cut = Line::new();
+    // Cannot fail, both: the beginning takes what they leave.
+    let _ = cut.extend_from_slice(before.as_bytes());
+    for letter in String::from_utf8_lossy(line).trim_end().chars() {
+        let escaped = matches!(letter, '"' | '\\');
+        if cut.len() + usize::from(escaped) + letter.len_utf8() + after.len() > LONGEST {
+            break;
+        }
+        if escaped {
+            let _ = cut.push(b'\\');
+        }
+        let _ = cut.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    let _ = cut.extend_from_slice(after.as_bytes());
+    cut
 }
 
 #[cfg(test)]
@@ -180,5 +205,20 @@ mod tests {
         let cut = whole_or_cut(&[b'x'; LONGEST + 1]);
         assert_eq!(cut.len(), LONGEST);
         assert!(cut.ends_with(b"x [cut]\n"));
+    }
+
+    #[test]
+    fn a_json_line_that_is_too_long_stays_json() {
+        for filling in ["x", "\"", "\\", "ä", "語", "\n", "🚶"] {
+            for shift in 0..4 {
+                let text = format!("{}{}", "y".repeat(shift), filling.repeat(LONGEST));
+                let line = format!("{}\n", serde_json::json!({ "message": text }));
+                let cut = whole_or_cut(line.as_bytes());
+                let read: serde_json::Value = serde_json::from_slice(&cut).unwrap();
+                let beginning = read["beginning"].as_str().unwrap();
+                assert!(line.starts_with(beginning) && beginning.len() > LONGEST / 3, "{beginning}");
+                assert_eq!(cut.iter().filter(|&&byte| byte == b'\n').count(), 1);
+            }
+        }
     }
 }
