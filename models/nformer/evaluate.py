@@ -1,7 +1,7 @@
 """Retrieval with and without NFormer on one split, and the similarities the gallery's threshold rests on.
 
-    python evaluate.py --shared ../shared --split val --search-k
-    python evaluate.py --shared ../shared --split test
+    python evaluate.py --shared "$NFORMER_EDGE_SHARED" --split val --search-k
+    python evaluate.py --shared "$NFORMER_EDGE_SHARED" --split test
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from features import DEFAULT_BACKBONE, Crop, Market, split_rows
+from features import DEFAULT_BACKBONE, DEFAULT_SHARED, Crop, Market, split_rows
 from nformer import load, neighbourhood_mean, reciprocal_neighbours
 from retrieval import Lists, online_neighbours, scores
 
@@ -24,7 +24,7 @@ FALSE_MATCH_RATES = (0.01, 0.05)
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--backbone", type=Path, default=DEFAULT_BACKBONE)
     parser.add_argument("--weights", type=Path, default=Path("nformer.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("out"), help="cached features")

