@@ -22,6 +22,7 @@ mod sandbox;
 mod signals;
 mod state;
 mod supervisor;
+mod wall;
 
 use std::process::ExitCode;
 
@@ -41,8 +42,7 @@ Examples:
   nformer-edge                                   the first camera, else the bundled clip
   nformer-edge run --source /dev/video0 --report.serial.port /dev/ttyUSB0
   nformer-edge run --source clip.avi --snapshot pictures/
-  ffmpeg -i in.mp4 -f rawvideo -pix_fmt yuyv422 - | \\
-      nformer-edge run --source - --clip.width 640 --clip.height 480
+  ffmpeg -i in.mp4 -f yuv4mpegpipe -pix_fmt yuv420p - | nformer-edge run --source -
   nformer-edge listen /dev/ttyUSB0               what a board says on its serial line
   nformer-edge run --state.dir /var/lib/nformer-edge    know people again after a restart
   nformer-edge doctor                            what is missing, and how to mend it
@@ -129,7 +129,11 @@ fn dispatch(command: Command) -> Result<ExitCode> {
 fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref::<Error>() {
         Some(
-            Error::UnknownSetting { .. } | Error::BadSetting { .. } | Error::BadToml { .. } | Error::StateKey { .. },
+            Error::UnknownSetting { .. }
+            | Error::BadSetting { .. }
+            | Error::BadToml { .. }
+            | Error::StateKey { .. }
+            | Error::Read { what: "the configuration", .. },
         ) => USAGE,
         Some(
             Error::DeviceMissing { .. }
@@ -137,7 +141,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             | Error::UnsupportedFormat { .. }
             | Error::Device { .. }
             | Error::BadClip { .. }
-            | Error::BadDataset { .. },
+            | Error::BadDataset { .. }
+            | Error::Read { what: "clip" | "folder of images" | "image", .. },
         ) => SOURCE,
         Some(
             Error::ModelChecksum { .. }

@@ -205,6 +205,23 @@ fn help_shows_examples_exit_codes_and_every_key() {
 }
 
 #[test]
+fn exit_codes_are_what_the_help_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let missing = |name: &str| folder.path().join(name).display().to_string();
+    for (code, arguments) in [
+        (2, ["run", "--config", &missing("none.toml")]),
+        (2, ["run", "--gallery.similarity", "high"]),
+        (3, ["run", "--source", &missing("none.avi")]),
+        (3, ["run", "--source", &missing("none.y4m")]),
+        (3, ["run", "--source", "/dev/video987"]),
+        (3, ["run", "--source", &folder.path().display().to_string()]),
+    ] {
+        let (found, log) = failure(&arguments);
+        assert_eq!(found, code, "{arguments:?}: {log}");
+    }
+}
+
+#[test]
 fn a_model_file_is_explained_operator_by_operator() {
     let file = root().join("models/person_detector/nanodet_g_416x320_int8.onnx");
     let output = call(&["models", "--explain", &file.display().to_string()]);

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nformer_edge::detector::DetectorKind;
 use nformer_edge::settings::Settings;
 use toml::Table;
 
@@ -82,21 +83,57 @@ fn every_run_half_is_a_configuration_that_the_program_takes() {
     }
 }
 
-/// The serial port stands there as a comment: the user takes the comment signs away.
+/// The configuration `text` without the comment signs of the part that begins with `# [section]`, to the next empty line.
+fn with_section(text: &str, section: &str) -> String {
+    let mut inside = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        inside = (inside && !line.is_empty()) || line == format!("# [{section}]");
+        lines.push(if inside { line.strip_prefix("# ").unwrap_or(line) } else { line });
+    }
+    lines.join("\n")
+}
+
+/// What stands there as a comment is for the user to switch on: serial port, state, and both.
 #[test]
-fn every_run_half_is_still_right_with_its_serial_port() {
+fn every_run_half_is_still_right_with_what_is_commented_out() {
     let folder = tempfile::tempdir().expect("a folder");
     for (board, path) in boards() {
         let text = read(&path.join("nformer-edge.toml"));
-        assert!(text.contains("# [report.serial]"), "{board}");
         let path = folder.path().join(&board);
-        let (head, serial) = text.split_at(text.find("# [report.serial]").expect("just found"));
-        fs::write(&path, head.to_owned() + &serial.replace("# ", "")).expect("a file");
-        let settings = Settings::load(Some(&path), &[]).unwrap_or_else(|error| panic!("{board}: {error}"));
+        let load = |text: String| {
+            fs::write(&path, text).expect("a file");
+            Settings::load(Some(&path), &[]).unwrap_or_else(|error| panic!("{board}: {error}"))
+        };
+        let settings = load(with_section(&text, "state"));
+        assert!(settings.state.dir.is_some_and(|dir| dir == Path::new("/var/lib/nformer-edge")), "{board}");
+        assert_eq!(settings.report.serial.port, None, "{board}");
+        let settings = load(with_section(&with_section(&text, "state"), "report.serial"));
         assert!(
             settings.report.serial.port.is_some_and(|port| port.starts_with("/dev/tty") || port == "/dev/serial0"),
             "{board}"
         );
+    }
+}
+
+/// The service writes to the journal what it says on standard output, and the journal of a board lies on an SD card.
+#[test]
+fn no_board_fills_its_journal_with_every_frame() {
+    for (board, folder) in boards() {
+        let settings = Settings::load(Some(&folder.join("nformer-edge.toml")), &[]).expect("checked above");
+        let rate = settings.report.rate_hz;
+        assert!(board == "host" || (rate > 0.0 && rate <= 1.0), "{board}: {rate} sightings a second");
+    }
+}
+
+/// A backbone of its own goes with the threshold that was measured for it.
+#[test]
+fn the_tiny_backbone_comes_with_its_threshold() {
+    for (board, folder) in boards() {
+        let settings = Settings::load(Some(&folder.join("nformer-edge.toml")), &[]).expect("checked above");
+        let tiny = settings.models.backbone == "reid_backbone_tiny";
+        assert_eq!(settings.gallery.similarity > 0.9, tiny, "{board}: {}", settings.gallery.similarity);
+        assert_eq!(tiny, settings.detector.kind == DetectorKind::Motion, "{board}: the slowest boards take both");
     }
 }
 
@@ -112,5 +149,18 @@ fn every_board_has_its_aliases_and_its_row() {
             assert!(says(&format!("targets/{board}/cargo.toml")) && says(command), "`cargo {alias}`: {words:?}");
         }
         assert!(readme.contains(&format!("| `{board}` |")), "{board} has no row in targets/README.md");
+    }
+}
+
+/// What a board's package is made of is there, and its licence is in it.
+#[test]
+fn what_the_package_is_made_of_is_there() {
+    let manifest = table(&root().join("Cargo.toml"));
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().expect("assets");
+    let sources: Vec<_> = assets.iter().filter_map(|asset| asset[0].as_str()).collect();
+    assert!(sources.contains(&"LICENSE"), "{sources:?}");
+    // What is built or copied before, and patterns, cannot be looked for.
+    for source in sources.iter().filter(|source| !source.starts_with("target/") && !source.contains('*')) {
+        assert!(root().join(source).is_file(), "{source} is not there");
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Args;
-use nformer_edge::camera::devices;
+use nformer_edge::camera::devices::{self, DeviceInfo, DeviceKind};
 use nformer_edge::model::Card;
 use nformer_edge::report::vitals;
 use nformer_edge::settings::Settings;
@@ -23,6 +23,7 @@ pub(crate) struct DoctorArgs {
 }
 
 /// How one check ended.
+#[derive(Debug, PartialEq)]
 enum Finding {
     /// All is well.
     Good(String),
@@ -38,7 +39,7 @@ use Finding::{Bad, Good, Note};
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     let settings = args.keys.settings()?;
     let checks = [
-        ("camera", camera(&settings)),
+        ("camera", cameras(&settings, &devices::list())),
         ("serial port", serial(&settings)),
         ("models", models(&settings)),
         ("state", vec![state(&settings)]),
@@ -63,31 +64,42 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::from(super::FAILED) })
 }
 
-fn camera(settings: &Settings) -> Vec<Finding> {
-    let cameras = devices::list();
-    if cameras.is_empty() {
-        let clip = settings.bundled_clip().map_or("and no bundled clip either".into(), |clip| {
-            format!("`run` will play the bundled clip {}", clip.display())
-        });
-        return vec![Note(format!("none found; {clip}"))];
-    }
-    cameras
+/// The cameras among the video devices. Boards have a dozen codecs and picture processors beside them, which see nothing;
+/// a device that cannot be opened may be a camera.
+fn cameras(settings: &Settings, devices: &[DeviceInfo]) -> Vec<Finding> {
+    let found: Vec<Finding> = devices
         .iter()
-        .map(|camera| match OpenOptions::new().read(true).write(true).open(&camera.path) {
-            Ok(_) => Good(format!("{} ({}), can be opened", camera.path.display(), camera.card)),
-            Err(error) => Bad(
-                format!("{} ({}) cannot be opened: {error}", camera.path.display(), camera.card),
+        .filter_map(|device| match &device.kind {
+            DeviceKind::Camera => Some(Good(format!("{} ({}), can be opened", device.path.display(), device.card))),
+            // It names the device.
+            DeviceKind::Unreadable(reason) => Some(Bad(
+                reason.clone(),
                 "add your user to the group `video` (`sudo usermod -aG video $USER`) and log in again; \
                  if it is busy, stop the program that uses it (`fuser -v /dev/video*`)"
                     .into(),
-            ),
+            )),
+            _ => None,
         })
-        .collect()
+        .collect();
+    if !found.is_empty() {
+        return found;
+    }
+    if let Some(sensor) = devices.iter().find(|device| device.kind == DeviceKind::MediaController) {
+        let remedy = "use a USB camera, or put v4l2loopback between; `nformer-edge devices` lists what is there";
+        return vec![Bad(format!("{} ({}) is {}", sensor.path.display(), sensor.card, sensor.kind), remedy.into())];
+    }
+    let clip = settings.bundled_clip().map_or("and no bundled clip either".into(), |clip| {
+        format!("`run` will play the bundled clip {}", clip.display())
+    });
+    vec![Note(format!("none found; {clip}"))]
 }
 
 fn serial(settings: &Settings) -> Vec<Finding> {
     let Some(port) = &settings.report.serial.port else {
-        return vec![Note("none configured; set report.serial.port, for example /dev/ttyAMA0 or /dev/ttyUSB0".into())];
+        return vec![Note(
+            "none configured; set report.serial.port, for example /dev/ttyUSB0, or /dev/serial0 on a Raspberry Pi"
+                .into(),
+        )];
     };
     vec![match OpenOptions::new().read(true).write(true).open(port) {
         Ok(_) => Good(format!("{port} can be opened, {} baud", settings.report.serial.baud)),
@@ -186,8 +198,54 @@ fn memory() -> Finding {
         None => Note("this system does not tell".into()),
         Some(kilobytes) if kilobytes / 1000 < NEEDED_MB => Bad(
             format!("{} MB available", kilobytes / 1000),
-            format!("stop other programs until {NEEDED_MB} MB are free, or build with smaller sizes (src/size.rs)"),
+            format!(
+                "stop other programs until {NEEDED_MB} MB are free, or build with smaller sizes (targets/BOARD/cargo.toml)"
+            ),
         ),
         Some(kilobytes) => Good(format!("{} MB available", kilobytes / 1000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(number: usize, kind: DeviceKind) -> DeviceInfo {
+        let path = format!("/dev/video{number}").into();
+        DeviceInfo { path, card: "card".into(), driver: "driver".into(), bus: "bus".into(), kind, formats: Vec::new() }
+    }
+
+    /// As text: only their kind and what they name matters here.
+    fn findings(kinds: &[DeviceKind]) -> Vec<String> {
+        let devices: Vec<_> = kinds.iter().cloned().enumerate().map(|(number, kind)| device(number, kind)).collect();
+        cameras(&Settings::default(), &devices).iter().map(|finding| format!("{finding:?}")).collect()
+    }
+
+    #[test]
+    fn codecs_and_metadata_are_no_cameras() {
+        let board = [DeviceKind::Processor, DeviceKind::Metadata, DeviceKind::Output, DeviceKind::Other];
+        let found = findings(&board);
+        assert!(found.len() == 1 && found[0].starts_with("Note(\"none found"), "{found:?}");
+        assert_eq!(found, findings(&[]));
+    }
+
+    #[test]
+    fn a_camera_is_found_among_them() {
+        let found = findings(&[DeviceKind::Processor, DeviceKind::MediaController, DeviceKind::Camera]);
+        assert_eq!(found, ["Good(\"/dev/video2 (card), can be opened\")"]);
+    }
+
+    #[test]
+    fn a_raw_sensor_alone_will_not_work() {
+        let found = findings(&[DeviceKind::Processor, DeviceKind::MediaController]);
+        assert!(found.len() == 1 && found[0].starts_with("Bad(\"/dev/video1"), "{found:?}");
+        assert!(found[0].contains("libcamera") && found[0].contains("USB camera"), "{found:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_opened_is_told() {
+        let found = findings(&[DeviceKind::Unreadable("no right".into()), DeviceKind::Processor]);
+        assert!(found.len() == 1 && found[0].starts_with("Bad("), "{found:?}");
+        assert!(found[0].contains("no right") && found[0].contains("group `video`"), "{found:?}");
     }
 }

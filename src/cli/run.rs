@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::Args;
@@ -26,6 +26,7 @@ use super::sandbox;
 use super::signals::{HangUp, Reload, Stop};
 use super::state;
 use super::supervisor::Supervisor;
+use super::wall::Wall;
 
 /// Arguments of `run`.
 #[derive(Args)]
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
         snapshot,
         keeper,
         progress: Progress::new(),
-        wall_clock: live && vitals::clock_synchronised(),
+        wall: Wall::new(live, vitals::clock_synchronised),
         stop: stop.clone(),
         supervisor,
         started: Instant::now(),
@@ -108,7 +109,7 @@ struct Watch<'a> {
     snapshot: Option<Snapshot>,
     keeper: Option<Keeper>,
     progress: Progress,
-    wall_clock: bool,
+    wall: Wall<fn() -> bool>,
     stop: Stop,
     supervisor: Supervisor,
     started: Instant,
@@ -128,7 +129,7 @@ impl Observer for Watch<'_> {
         for event in seen.events {
             self.reporter.send(&Message::Event(event.clone()));
         }
-        let wall = if self.wall_clock { unix_ms() } else { None };
+        let wall = self.wall.now();
         for sighting in seen.sightings {
             self.reporter.send(&Message::Sighting(Sighting { wall, ..sighting.clone() }));
         }
@@ -160,6 +161,7 @@ impl Observer for Watch<'_> {
             let saves = self.keeper.as_ref().map(Keeper::saves).unwrap_or_default();
             let health = self.health(pipeline, source, saves);
             self.reporter.send(&Message::Health(health));
+            self.wall.look();
             self.last_health = Instant::now();
             self.frames_at_health = pipeline.counters().frames;
             pipeline.timing_mut().begin_interval();
@@ -242,9 +244,4 @@ impl Watch<'_> {
 fn mark(sighting: &Sighting) -> Mark {
     let [x, y, width, height] = sighting.bbox.map(|pixels| pixels.get() as f32);
     Mark { bbox: BBox { x, y, width, height }, track: sighting.track, identity: sighting.identity }
-}
-
-fn unix_ms() -> Option<u64> {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    u64::try_from(since.as_millis()).ok()
 }

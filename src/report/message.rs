@@ -78,7 +78,8 @@ pub struct Sighting {
     pub frame: u64,
     /// Time of the frame since the source started, in ms.
     pub time_ms: u64,
-    /// Unix time in ms, if the clock of the device is trusted.
+    /// Unix time in ms; none for a recorded clip, and as long as the system's clock is not synchronised (looked up with each
+    /// [`Health`]).
     pub wall: Option<u64>,
     /// The track.
     pub track: u32,

@@ -29,7 +29,7 @@ pub const KEYS: &[Key] = &[
     text(
         "source",
         "SOURCE",
-        "/dev/videoN, clip.avi, clip.y4m, folder of images, or - for raw YUYV [default: first camera, else the bundled clip]",
+        "/dev/videoN, clip.avi, clip.y4m, folder of images, or - for Y4M or raw YUYV [default: first camera, else the bundled clip]",
     ),
     key(
         "sandbox",

@@ -9,7 +9,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -29,7 +29,8 @@ const LOCK: &str = "lock";
 /// Where generations are written to.
 pub trait Disk: Send {
     /// Puts `bytes` in the place of a generation: all of them or nothing, and there for good when this returns. With
-    /// `erase`, the blocks of what was there before are overwritten.
+    /// `erase`, the blocks of what was there before are overwritten. Owner and mode stay those of the file that stood
+    /// there, as far as this user may give them: who else uses the state can go on reading it.
     ///
     /// # Errors
     /// Whatever the disk says. The generation is what it was, then, or what it should be and not erased.
@@ -140,7 +141,8 @@ impl Disk for Folder {
         let _ = absent(fs::remove_file(&new))?;
         // Opened by its name now, overwritten when it has none any more: at no time is there half a generation.
         let before = if erase { absent(OpenOptions::new().write(true).open(&name))? } else { None };
-        let written = write(&new, bytes).and_then(|()| fs::rename(&new, name));
+        let like = fs::symlink_metadata(&name).ok().filter(fs::Metadata::is_file);
+        let written = write(&new, bytes, &self.path, like.as_ref()).and_then(|()| fs::rename(&new, name));
         if written.is_err() {
             // A full disk gets its space back.
             let _ = fs::remove_file(&new);
@@ -151,12 +153,36 @@ impl Disk for Folder {
     }
 }
 
-/// A new file with these bytes, on the disk when this returns.
-fn write(new: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A new file with these bytes, on the disk when this returns; with owner and mode of `like`, else for the owner of
+/// `folder` alone.
+fn write(new: &Path, bytes: &[u8], folder: &Path, like: Option<&fs::Metadata>) -> io::Result<()> {
     // `create_new` follows no link that somebody may have put there.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(new)?;
+    match like {
+        Some(like) => {
+            give(&file, like);
+            // After the owner: until here nobody else could read it.
+            let _ = file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o777));
+        }
+        None => give_to_owner_of(folder, &file),
+    }
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Gives `file` to the user and group of `like`. Only a superuser can, and only one has to: an operator who erases people
+/// as root must leave files that the service reads.
+fn give(file: &File, like: &fs::Metadata) {
+    let own = file.metadata().is_ok_and(|own| (own.uid(), own.gid()) == (like.uid(), like.gid()));
+    if !own && let Err(error) = fchown(file, Some(like.uid()), Some(like.gid())) {
+        tracing::debug!("state: a file keeps the user that wrote it: {error}");
+    }
+}
+
+fn give_to_owner_of(folder: &Path, file: &File) {
+    if let Ok(like) = fs::metadata(folder) {
+        give(file, &like);
+    }
 }
 
 /// The lock of the folder `path`.
@@ -172,6 +198,8 @@ fn lock(path: &Path) -> Result<Option<File>> {
     };
     match file.try_lock() {
         Ok(()) => {
+            // Made just now by root in the folder of another user, that one could not lock it later.
+            give_to_owner_of(path, &file);
             // For the message to whoever comes second; of no other use.
             let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         }
@@ -235,6 +263,53 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(folder.path()), mode(&folder.generation(0))), (0o700, 0o600));
         assert!(!folder.path().join(NEW).exists());
+    }
+
+    /// Who has a file, and what each may do with it.
+    fn owner_and_mode(path: &Path) -> (u32, u32, u32) {
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.uid(), metadata.gid(), metadata.mode() & 0o777)
+    }
+
+    #[test]
+    fn owner_and_mode_of_a_generation_stay() {
+        let (_outer, mut folder) = folder();
+        let name = folder.generation(0);
+        folder.replace(0, b"one", false).unwrap();
+        fs::set_permissions(&name, fs::Permissions::from_mode(0o640)).unwrap();
+        let before = owner_and_mode(&name);
+        folder.replace(0, b"two", true).unwrap();
+        assert_eq!((owner_and_mode(&name), fs::read(&name).unwrap()), (before, b"two".into()));
+        assert_eq!(before.2, 0o640);
+        // What could run as its owner before does not so any more.
+        fs::set_permissions(&name, fs::Permissions::from_mode(0o4600)).unwrap();
+        folder.replace(0, b"three", false).unwrap();
+        assert_eq!(fs::metadata(&name).unwrap().mode() & 0o7777, 0o600);
+    }
+
+    /// `forget` by an operator on the state of a service.
+    #[test]
+    fn root_leaves_the_files_to_the_user_of_the_service() {
+        let outer = tempfile::tempdir().unwrap();
+        let dir = outer.path().join("state");
+        fs::create_dir(&dir).unwrap();
+        let service = Some(54321);
+        if let Err(error) = std::os::unix::fs::chown(&dir, service, service) {
+            println!("SKIPPED: only root can give files away: {error}");
+            return;
+        }
+        let mut folder = Folder::open(&dir).unwrap();
+        // No generation yet: the folder tells whose they are.
+        folder.replace(0, b"one", false).unwrap();
+        folder.replace(0, b"two", true).unwrap();
+        folder.replace(1, b"three", true).unwrap();
+        for name in [folder.generation(0), folder.generation(1), dir.join(LOCK)] {
+            assert_eq!(owner_and_mode(&name), (54321, 54321, 0o600), "{}", name.display());
+        }
+        // Another group is kept too.
+        std::os::unix::fs::chown(folder.generation(1), None, Some(54322)).unwrap();
+        folder.replace(1, b"four", true).unwrap();
+        assert_eq!(owner_and_mode(&folder.generation(1)), (54321, 54322, 0o600));
     }
 
     #[test]
