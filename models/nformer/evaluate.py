@@ -1,7 +1,7 @@
 """Retrieval with and without NFormer on one split, and the similarities the gallery's threshold rests on.
 
-    python evaluate.py --shared ../shared --split val --search-k
-    python evaluate.py --shared ../shared --split test
+    python evaluate.py --shared "$NFORMER_EDGE_SHARED" --split val --search-k
+    python evaluate.py --shared "$NFORMER_EDGE_SHARED" --split test
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from features import DEFAULT_BACKBONE, Crop, Market, split_rows
+from features import DEFAULT_BACKBONE, DEFAULT_SHARED, Crop, Market, split_rows
 from nformer import load, neighbourhood_mean, reciprocal_neighbours
 from retrieval import Lists, online_neighbours, scores
 
@@ -24,13 +24,13 @@ FALSE_MATCH_RATES = (0.01, 0.05)
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--backbone", type=Path, default=DEFAULT_BACKBONE)
     parser.add_argument("--weights", type=Path, default=Path("nformer.safetensors"))
     parser.add_argument("--out", type=Path, default=Path("out"), help="cached features")
     parser.add_argument("--split", choices=("val", "test"), default="val")
-    parser.add_argument("--pool-k", type=int, default=15, help="k of the control without training in one pool, chosen on val")
-    parser.add_argument("--online-k", type=int, nargs=len(BUFFERS), default=(3, 6), help="the same online, for each buffer")
+    parser.add_argument("--pool-k", type=int, default=10, help="k of the control without training in one pool, chosen on val")
+    parser.add_argument("--online-k", type=int, nargs=len(BUFFERS), default=(3, 5), help="the same online, for each buffer")
     parser.add_argument("--search-k", action="store_true", help="show the control for several k; for val only")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()

@@ -1,6 +1,6 @@
 """Trains NFormer on cached embeddings of people the backbone has not seen, and writes `nformer.safetensors`.
 
-    python train.py --shared ../shared --unseen out/f0/best.pt out/f1/best.pt --out out --weights nformer.safetensors
+    python train.py --shared "$NFORMER_EDGE_SHARED" --unseen out/f0/best.pt out/f1/best.pt --out out --weights nformer.safetensors
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from features import DEFAULT_BACKBONE, Crop, Market, fold_of, split_rows, unit_rows, unseen_rows
+from features import DEFAULT_BACKBONE, DEFAULT_SHARED, Crop, Market, fold_of, split_rows, unit_rows, unseen_rows
 from nformer import NFormer, Shape, reciprocal_neighbours, save
 from retrieval import Lists, online_neighbours, scores
 
@@ -24,7 +24,7 @@ TRAINED_ON = "Market-1501 train split (421 identities); research data"
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--backbone", type=Path, default=DEFAULT_BACKBONE)
     parser.add_argument("--unseen", type=Path, nargs="+", default=[], help="checkpoint F was trained without fold F; none: the backbone knows nobody")
     parser.add_argument("--out", type=Path, default=Path("out"), help="checkpoints and cached features")

@@ -1,6 +1,6 @@
 """Person AP, recall and precision against MOT17-style ground truth, and agreement with another detector on a clip.
 
-    python evaluate.py truth CARD MODEL... --data ../../../shared/data/mot17-mini
+    python evaluate.py truth CARD MODEL... --data "$NFORMER_EDGE_SHARED"/data/mot17-mini
     python evaluate.py agree CARD MODEL... --reference REFERENCE_CARD REFERENCE_MODEL --clip CLIP --every 20
 
 Protocol of `truth`. Wanted: class 1 (pedestrian) with the mark set and visibility at least 0.25. Ignored, neither

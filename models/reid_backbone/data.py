@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+# Where the tests of the program look too: `$NFORMER_EDGE_SHARED`, else `shared` beside the checkout.
+DEFAULT_SHARED = Path(os.environ.get("NFORMER_EDGE_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 
 # Order R, G, B in 0..255 units: the ImageNet statistics the trunk was trained with.
 MEAN = (123.675, 116.28, 103.53)

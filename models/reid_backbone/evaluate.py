@@ -2,7 +2,7 @@
 
 Tune on `val`; `test` is for the figure that is reported.
 
-    python evaluate.py --shared ../shared --model mobilenetv2_reid_int8.onnx --split val
+    python evaluate.py --shared "$NFORMER_EDGE_SHARED" --model mobilenetv2_reid_int8.onnx --split val
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import argparse
 from pathlib import Path
 
 from backbone import Backbone
-from data import Market, retrieval_scores
+from data import DEFAULT_SHARED, Market, retrieval_scores
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--model", type=Path, nargs="+", required=True)
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--threads", type=int, default=1)

