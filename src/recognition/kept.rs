@@ -43,7 +43,7 @@ impl Recognition {
         Ok((self.fusion.len(), all - self.gallery.len()))
     }
 
-    /// Takes over what `old` knows of the tracks, which run on, and its counts: other settings, not another start.
+    /// Takes over what `old` knows of the tracks, which run on: other settings, not another start.
     pub fn take_people(&mut self, old: &mut Self) {
         self.people = mem::take(&mut old.people);
         self.fusion.count_on(&old.fusion);
