@@ -6,6 +6,7 @@
 //! | [`Clip`] | MJPEG in AVI, Y4M, a folder of images, raw YUYV or Y4M on standard input |
 //! | [`FaultInjector`] | any source with faults added, for tests |
 //! | [`FreezeGuard`] | any source, watched for a picture that stands still |
+//! | [`Throttle`] | how often the log is told of trouble that goes on |
 //! | [`devices`] | which video devices there are |
 //! | [`jpeg`] | JPEG decoding that refuses damaged pictures |
 //!
@@ -22,6 +23,7 @@ mod mode;
 mod planes;
 mod settings;
 mod stream;
+mod throttle;
 mod v4l2;
 
 use std::fs;
@@ -40,6 +42,7 @@ pub use fault::{FaultInjector, FaultRules};
 pub use frozen::FreezeGuard;
 pub use live::V4l2Camera;
 pub use settings::{CameraSettings, ClipSettings, FormatChoice};
+pub use throttle::{LeftOut, Throttle};
 
 /// Opens a source and says why this one.
 ///

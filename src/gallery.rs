@@ -144,6 +144,11 @@ impl Gallery {
         self.entries.is_empty()
     }
 
+    /// Whether `id` is held.
+    pub fn knows(&self, id: IdentityId) -> bool {
+        self.find(id).is_some()
+    }
+
     /// Identities forgotten since the start, by age or for lack of room.
     pub fn forgotten(&self) -> u64 {
         self.forgotten

@@ -32,6 +32,8 @@ pub struct Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Eviction {
+    /// It was older than any row is to be kept, and the oldest of these.
+    Expired,
     /// It was the oldest one of a full buffer.
     Oldest,
     /// Among the rows of tracks that have many, it was the one closest to another row of its own track.
@@ -60,10 +62,12 @@ pub struct Pushed {
 
 /// Up to `N` embeddings, `[N, D]`, in memory that never grows.
 ///
-/// A full buffer overwrites one row in place: which one is said by its [`EvictionPolicy`].
+/// A full buffer overwrites one row in place: one that expired, or else the one that its [`EvictionPolicy`] says.
 #[derive(Clone, Debug)]
 pub struct NeighborBuffer<const N: usize = NEIGHBORS> {
     width: usize,
+    /// Age at which a row expires.
+    ttl: Duration,
     rows: Vec<f32>,
     tags: heapless::Vec<Tag, N>,
     /// How many rows came before each one, `[N]`.
@@ -97,7 +101,15 @@ impl<const N: usize> NeighborBuffer<N> {
             EvictionPolicy::Redundant => Some(Redundancy::new(N)),
         };
         let rows = vec![0.0; N * width];
-        Ok(Self { width, rows, tags: heapless::Vec::new(), ages: vec![0; N], stored: 0, redundancy })
+        let ttl = Duration::MAX;
+        Ok(Self { width, ttl, rows, tags: heapless::Vec::new(), ages: vec![0; N], stored: 0, redundancy })
+    }
+
+    /// The same with rows that expire when they are older than `ttl`, by the times of their tags: a full buffer gives these up
+    /// first, also where a policy would keep them because their track has few.
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        Self { ttl, ..self }
     }
 
     /// Stores a row; a full buffer gives up one of its rows and says which and why.
@@ -113,7 +125,7 @@ impl<const N: usize> NeighborBuffer<N> {
         let (slot, evicted) = match self.tags.push(tag) {
             Ok(()) => (free, None),
             Err(tag) => {
-                let (slot, reason) = self.choose();
+                let (slot, reason) = self.choose(tag.time);
                 if let Some(redundancy) = &mut self.redundancy {
                     redundancy.leave(slot, &self.rows, &self.tags);
                 }
@@ -130,8 +142,13 @@ impl<const N: usize> NeighborBuffer<N> {
         Ok(Pushed { slot, evicted })
     }
 
-    /// The row of a full buffer that goes next.
-    fn choose(&self) -> (usize, Eviction) {
+    /// The row of a full buffer that goes next, at `now`.
+    fn choose(&self, now: Duration) -> (usize, Eviction) {
+        let kept_from = now.saturating_sub(self.ttl);
+        let expired = self.tags.iter().zip(&self.ages).enumerate().filter(|(_, (tag, _))| tag.time < kept_from);
+        if let Some((slot, _)) = expired.min_by_key(|(_, (_, age))| **age) {
+            return (slot, Eviction::Expired);
+        }
         if let Some(slot) = self.redundancy.as_ref().and_then(|redundancy| redundancy.closest(&self.ages)) {
             return (slot, Eviction::Redundant);
         }

@@ -92,6 +92,8 @@ pub struct Recognition {
     width: usize,
     fusion: Fusion,
     gallery: Gallery,
+    /// Identities forgotten when their rows were last released.
+    released: u64,
     people: heapless::Vec<Person, MAX_PEOPLE>,
     /// The tracks in view, oldest first.
     visible: heapless::Vec<TrackId, MAX_PEOPLE>,
@@ -114,8 +116,9 @@ impl Recognition {
         let width = online.width();
         Ok(Self {
             width,
-            fusion: Fusion::new(online, eviction)?,
+            fusion: Fusion::new(online, eviction, Duration::from_secs(gallery.ttl_s))?,
             gallery: Gallery::new(gallery, width),
+            released: 0,
             people: heapless::Vec::new(),
             visible: heapless::Vec::new(),
             queries: vec![0.0; MAX_PEOPLE * width].into(),
@@ -178,6 +181,10 @@ impl Recognition {
         self.part_doubles();
         let in_view = visible_identities(&self.visible, &self.people);
         self.gallery.see(now, in_view);
+        if self.released != self.gallery.forgotten() {
+            self.released = self.gallery.forgotten();
+            self.fusion.release(|id| self.gallery.knows(id));
+        }
     }
 
     /// Takes the identity from a track that was lost, if a later track got it meanwhile and both are in view now: no

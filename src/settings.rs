@@ -92,15 +92,15 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads `file` (or [`SYSTEM_FILE`] if there is none and that exists), lays `flags` (dotted key, value as
+    /// Reads `file` (or [`SYSTEM_FILE`] if none is named and that exists), lays `flags` (dotted key, value as
     /// written) over it, and validates the result.
     ///
     /// # Errors
     /// [`Error::Read`] if the file cannot be read, [`Error::BadToml`] if it or a value does not parse,
     /// [`Error::UnknownSetting`] with the nearest valid key, [`Error::BadSetting`] for a value out of range.
     pub fn load(file: Option<&Path>, flags: &[(&'static str, String)]) -> Result<Self> {
-        let system = Path::new(SYSTEM_FILE);
-        let mut table = match file.or_else(|| system.exists().then_some(system)) {
+        let file = file.or_else(|| present(Path::new(SYSTEM_FILE)));
+        let mut table = match file {
             Some(path) => read(path)?,
             None => Table::new(),
         };
@@ -174,6 +174,13 @@ impl Settings {
     pub fn bundled_clip(&self) -> Option<PathBuf> {
         Some(root()?.join(BUNDLED_CLIP)).filter(|clip| clip.is_file())
     }
+}
+
+/// `file` if it is there. One that cannot be looked at counts as there: reading it says why, and a configuration that is
+/// passed over would be one that nobody wrote.
+pub fn present(file: &Path) -> Option<&Path> {
+    let absent = fs::metadata(file).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    (!absent).then_some(file)
 }
 
 /// The nearest folder above the program that holds `models/`, else the installed one.

@@ -259,6 +259,10 @@ fn rooms_that_are_built_anew_go_on_to_the_bit() {
     assert!(expected.iter().any(|sighting| sighting.frame > 60 && sighting.identity.is_some()));
     assert_eq!(found, expected);
     assert_eq!(rebuilt.counters(), steady.counters());
+    // What it computes anew after each rebuilding comes on top.
+    let totals = |pipeline: &Pipeline| pipeline.recomputed().iter().map(|layer| layer.total).collect::<Vec<_>>();
+    let pairs: Vec<_> = totals(&rebuilt).into_iter().zip(totals(&steady)).collect();
+    assert!(!pairs.is_empty() && pairs.iter().all(|(rebuilt, steady)| rebuilt >= steady && *steady > 0), "{pairs:?}");
 }
 
 #[test]
@@ -310,6 +314,29 @@ fn a_configuration_read_again_keeps_everybody_and_a_wrong_one_changes_nothing() 
     // The heap keeps gaps until it is level, a few MB; one set of rooms that stayed would be half of the resident set.
     assert!(now < settled + settled / 8, "{settled} KB, {now} KB");
     assert_eq!(files, files_now);
+    assert!(running.stop().0.success());
+}
+
+#[test]
+fn another_detector_is_told_to_the_readers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, out) = (folder.path().join("c.toml"), folder.path().join("out"));
+    fs::write(&config, "[detector]\nkind = \"whole\"\n").expect("a file");
+    let config_name = config.display().to_string();
+    let command = run(CLIP, &["--clip.loops", "1000000", "--config", &config_name]);
+    let running = Running::start(command, folder.path());
+    let models = || -> Vec<usize> {
+        let hellos = messages(&out).into_iter().filter(|message| message["type"] == "hello");
+        hellos.map(|hello| hello["models"].as_array().map_or(0, Vec::len)).collect()
+    };
+    wait_for("a start", || models() == [2]);
+    // With the same models there is nothing new to say.
+    for (reloads, kind, expected) in [(1, "motion", vec![2]), (2, "model", vec![2, 3])] {
+        fs::write(&config, format!("[detector]\nkind = \"{kind}\"\n")).expect("a file");
+        running.signal("HUP");
+        wait_for("a reload", || events(&messages(&out), "reloaded") == reloads);
+        assert_eq!(models(), expected);
+    }
     assert!(running.stop().0.success());
 }
 

@@ -1,7 +1,9 @@
 //! A V4L2 camera as a source of frames.
 
+mod place;
+
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::error::Result;
@@ -12,6 +14,7 @@ use super::mode::{Mode, negotiate};
 use super::settings::CameraSettings;
 use super::stream::{CaptureDevice, Filled, Stream};
 use super::v4l2::{Buffers, Node, monotonic_now};
+use place::Place;
 
 /// A camera behind a V4L2 device file.
 ///
@@ -34,7 +37,7 @@ impl V4l2Camera {
     /// [`Error::Device`](crate::Error::Device) if a call fails, with the remedy for missing permissions and busy cameras.
     pub fn open(path: &Path, settings: &CameraSettings) -> Result<Self> {
         settings.validate()?;
-        let device = Device { path: path.into(), settings: settings.clone(), identity: None, running: None };
+        let device = Device { place: Place::new(path), settings: settings.clone(), running: None };
         let timeout = Duration::from_millis(settings.timeout_ms.into());
         let stream = Stream::start(device, timeout)?;
         let Mode { width, height, .. } = *stream.mode();
@@ -56,8 +59,8 @@ impl FrameSource for V4l2Camera {
     }
 
     fn describe(&self) -> String {
-        match &self.stream.device().identity {
-            Some(identity) => format!("{} ({})", self.stream.describe(), identity.card),
+        match self.stream.device().place.card() {
+            Some(card) => format!("{} ({card})", self.stream.describe()),
             None => self.stream.describe(),
         }
     }
@@ -73,18 +76,9 @@ impl FrameSource for V4l2Camera {
 
 /// A device file, opened and closed as the streaming loop asks for it.
 struct Device {
-    path: PathBuf,
+    place: Place,
     settings: CameraSettings,
-    /// Known once it was open.
-    identity: Option<Identity>,
     running: Option<Running>,
-}
-
-/// How to know a camera again.
-#[derive(PartialEq, Eq)]
-struct Identity {
-    card: String,
-    bus: String,
 }
 
 /// Dropped in this order: the mappings go before the descriptor.
@@ -94,17 +88,6 @@ struct Running {
 }
 
 impl Device {
-    /// The file to open: the one named or, where it is gone, the same camera under a new number.
-    ///
-    /// A camera that is plugged in again while something still holds its old file gets another one.
-    fn find(&self) -> PathBuf {
-        let Some(identity) = self.identity.as_ref().filter(|_| !self.path.exists()) else { return self.path.clone() };
-        let moved = devices::list()
-            .into_iter()
-            .find(|device| device.is_camera() && device.card == identity.card && device.bus == identity.bus);
-        moved.map_or_else(|| self.path.clone(), |device| device.path)
-    }
-
     fn running(&self) -> io::Result<&Running> {
         self.running.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
     }
@@ -113,8 +96,7 @@ impl Device {
 impl CaptureDevice for Device {
     fn start(&mut self) -> Result<Mode> {
         self.stop();
-        let path = self.find();
-        let (mut node, capability) = devices::open_camera(&path)?;
+        let (path, mut node, capability) = self.place.open(devices::open_camera, devices::list)?;
         let failed = |operation| {
             let path = path.clone();
             move |error| device_error(&path, operation, error)
@@ -138,8 +120,7 @@ impl CaptureDevice for Device {
         (0..buffers.count()).try_for_each(|index| node.queue(index)).map_err(failed("queueing a buffer"))?;
         node.stream_on().map_err(failed("starting its stream"))?;
         self.running = Some(Running { buffers, node });
-        self.identity = Some(Identity { card: capability.card, bus: capability.bus });
-        self.path = path;
+        self.place.runs(path, &capability);
         Ok(mode)
     }
 
@@ -147,7 +128,7 @@ impl CaptureDevice for Device {
         if let Some(running) = self.running.take() {
             // It may be gone already; the descriptor is closed in any case.
             if let Err(error) = running.node.stream_off() {
-                tracing::debug!(path = %self.path.display(), %error, "stream not stopped");
+                tracing::debug!(path = %self.path().display(), %error, "stream not stopped");
             }
         }
     }
@@ -179,6 +160,6 @@ impl CaptureDevice for Device {
     }
 
     fn path(&self) -> &Path {
-        &self.path
+        self.place.path()
     }
 }

@@ -14,11 +14,13 @@ use crate::frame::{Frame, FrameSource, Idle, LONGEST_WAIT, Next, PixelFormat, So
 
 use super::jpeg::JpegDecoder;
 use super::mode::{Encoding, Mode};
+use super::throttle::Throttle;
 use clock::StreamClock;
-use faults::{BackOff, Fault, classify};
+use faults::{BackOff, Fault, STEADY, classify};
 
-/// Timeouts in a row after which the stream is set up anew: some cameras fall silent and need it.
-const SILENT_LIMIT: u32 = 10;
+/// Timeouts without a whole picture after which the stream is set up anew: some cameras fall silent, or send nothing but
+/// damage, and need it.
+const SPOILT_LIMIT: u32 = 10;
 
 /// Most buffers taken in one call, so that a camera faster than us cannot hold us in the loop.
 const DRAIN_LIMIT: u32 = 64;
@@ -30,8 +32,10 @@ pub(super) struct Filled {
     pub(super) bytes_used: usize,
     /// The driver's counter; starts anew with the stream and wraps around.
     pub(super) sequence: u32,
-    /// Time of capture on the clock of [`CaptureDevice::now`].
-    pub(super) time: Duration,
+    /// When it was taken from the driver, on the clock of [`CaptureDevice::now`].
+    pub(super) taken: Duration,
+    /// Time of capture on the same clock, as the driver says; none where it names another clock or no time.
+    pub(super) stamp: Option<Duration>,
     /// The driver flags the contents as damaged.
     pub(super) damaged: bool,
 }
@@ -70,10 +74,15 @@ pub(super) struct Stream<D: CaptureDevice> {
     clock: StreamClock,
     decoder: JpegDecoder,
     health: SourceHealth,
-    silent: u32,
+    /// Since when there was no whole picture, though one was waited for.
+    spoilt_since: Option<Duration>,
     /// When the wait that is going on will have lasted one timeout.
     deadline: Option<Duration>,
     back_off: BackOff,
+    /// The first picture since the device was opened.
+    flowing_since: Option<Duration>,
+    /// What the log was told: that the camera is lost, and that it is back.
+    told: [Throttle; 2],
 }
 
 enum State {
@@ -97,6 +106,7 @@ enum Taken {
 impl<D: CaptureDevice> Stream<D> {
     /// Starts the device; what fails now is the caller's to know.
     pub(super) fn start(mut device: D, timeout: Duration) -> Result<Self> {
+        let clock = StreamClock::new(device.now());
         let mode = device.start().inspect_err(|_| device.stop())?;
         Ok(Self {
             device,
@@ -104,12 +114,14 @@ impl<D: CaptureDevice> Stream<D> {
             timeout,
             state: State::Streaming,
             held: None,
-            clock: StreamClock::default(),
+            clock,
             decoder: JpegDecoder::new(),
             health: SourceHealth::default(),
-            silent: 0,
+            spoilt_since: None,
             deadline: None,
             back_off: BackOff::default(),
+            flowing_since: None,
+            told: Default::default(),
         })
     }
 
@@ -201,9 +213,23 @@ impl<D: CaptureDevice> Stream<D> {
         tracing::debug!(path = %self.device.path().display(), %reason, "damaged picture dropped");
         self.health.corrupt += 1;
         match retry(|| self.device.requeue(filled.index)) {
-            Ok(()) => Ok(Idle::Corrupt),
+            Ok(()) => self.only_damaged(),
             Err(error) => self.lose(error),
         }
+    }
+
+    /// A look that gave nothing but damage; after too long a time of it the stream is set up anew.
+    fn only_damaged(&mut self) -> Result<Idle> {
+        let now = self.device.now();
+        if self.is_spoilt(now, now) {
+            return self.lose(io::Error::new(io::ErrorKind::InvalidData, "nothing but damaged frames for a long time"));
+        }
+        Ok(Idle::Corrupt)
+    }
+
+    /// Whether there was no whole picture for too long; `since` is when that began, if it was not noted before.
+    fn is_spoilt(&mut self, since: Duration, now: Duration) -> bool {
+        now.saturating_sub(*self.spoilt_since.get_or_insert(since)) >= self.timeout * SPOILT_LIMIT
     }
 
     /// Lends the picture that [`Stream::check`] found whole.
@@ -216,10 +242,12 @@ impl<D: CaptureDevice> Stream<D> {
         } else {
             self.held = Some(filled.index);
         }
-        self.silent = 0;
-        self.back_off = BackOff::default();
+        self.spoilt_since = None;
+        if filled.taken.saturating_sub(*self.flowing_since.get_or_insert(filled.taken)) >= STEADY {
+            self.back_off = BackOff::default();
+        }
         self.health.delivered += 1;
-        let (sequence, time) = self.clock.stamp(filled.time);
+        let (sequence, time) = self.clock.stamp(filled.stamp, filled.taken);
         let size = (self.mode.width, self.mode.height);
         let frame = match self.mode.encoding {
             Encoding::Jpeg => {
@@ -236,7 +264,7 @@ impl<D: CaptureDevice> Stream<D> {
     /// Closes the device after a failure and plans the next attempt.
     fn lose(&mut self, error: io::Error) -> Result<Idle> {
         self.held = None;
-        self.silent = 0;
+        (self.spoilt_since, self.flowing_since) = (None, None);
         self.device.stop();
         if classify(&error) == Fault::Hopeless {
             return Err(Error::Device {
@@ -247,8 +275,12 @@ impl<D: CaptureDevice> Stream<D> {
             });
         }
         let delay = self.back_off.next_delay();
-        tracing::warn!(path = %self.device.path().display(), %error, ?delay, "camera lost, opening it again");
-        self.state = State::Lost { retry_at: self.device.now() + delay };
+        let now = self.device.now();
+        if let Some(before) = self.told[0].tell(now) {
+            let path = self.device.path().display();
+            tracing::warn!(%path, %error, ?delay, "camera lost, opening it again{before}");
+        }
+        self.state = State::Lost { retry_at: now + delay };
         Ok(Idle::Reconnecting)
     }
 
@@ -259,11 +291,14 @@ impl<D: CaptureDevice> Stream<D> {
         if left > LONGEST_WAIT {
             return Idle::Waiting;
         }
+        let begun = self.device.now();
         match self.device.start() {
             Ok(mode) => {
-                tracing::info!(path = %self.device.path().display(), "camera is back");
+                if let Some(before) = self.told[1].tell(begun) {
+                    tracing::info!(path = %self.device.path().display(), "camera is back{before}");
+                }
                 self.mode = mode;
-                self.clock.restart();
+                self.clock.restart(begun);
                 self.health.reconnects += 1;
                 self.state = State::Streaming;
             }
@@ -277,14 +312,14 @@ impl<D: CaptureDevice> Stream<D> {
         Idle::Reconnecting
     }
 
-    /// Counts a wait without a picture; after too many in a row the stream is set up anew.
+    /// Counts a wait without a picture; after too many the stream is set up anew.
     fn timed_out(&mut self) -> Result<Idle> {
         self.health.timeouts += 1;
-        self.silent += 1;
-        if self.silent < SILENT_LIMIT {
-            return Ok(Idle::Timeout);
+        let now = self.device.now();
+        if self.is_spoilt(now.saturating_sub(self.timeout), now) {
+            return self.lose(io::Error::new(io::ErrorKind::TimedOut, "no frame for a long time"));
         }
-        self.lose(io::Error::new(io::ErrorKind::TimedOut, "no frame for a long time"))
+        Ok(Idle::Timeout)
     }
 }
 
@@ -313,10 +348,7 @@ impl<D: CaptureDevice> FrameSource for Stream<D> {
                 Ok(()) => self.lend(filled),
                 Err(reason) => self.drop_damaged(&filled, &reason).map(Next::Idle),
             },
-            Ok(Taken::OnlyDamaged) => {
-                self.silent = 0;
-                Ok(Next::Idle(Idle::Corrupt))
-            }
+            Ok(Taken::OnlyDamaged) => self.only_damaged().map(Next::Idle),
             Ok(Taken::Nothing) => self.timed_out().map(Next::Idle),
             Err(error) => self.lose(error).map(Next::Idle),
         }

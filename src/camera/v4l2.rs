@@ -291,8 +291,8 @@ impl Node {
             index: buffer.index,
             bytes_used,
             sequence: buffer.sequence,
-            // A stamp of another clock would jump: the time of taking the buffer is the next best.
-            time: if monotonic && !stamp.is_zero() { stamp } else { monotonic_now() },
+            taken: monotonic_now(),
+            stamp: (monotonic && !stamp.is_zero()).then_some(stamp),
             damaged,
         }))
     }

@@ -1,6 +1,7 @@
 //! `nformer-edge doctor`: what is there, what is missing, and how to mend it.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -101,15 +102,25 @@ fn serial(settings: &Settings) -> Vec<Finding> {
                 .into(),
         )];
     };
-    vec![match OpenOptions::new().read(true).write(true).open(port) {
+    // As the program opens it: without waiting for a carrier, which a port may never see.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    vec![match OpenOptions::new().read(true).write(true).custom_flags(flags).open(port) {
         Ok(_) => Good(format!("{port} can be opened, {} baud", settings.report.serial.baud)),
-        Err(error) => Bad(
-            format!("{port} cannot be opened: {error}"),
+        Err(error) => Bad(format!("{port} cannot be opened: {error}"), port_remedy(&error).into()),
+    }]
+}
+
+fn port_remedy(error: &std::io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EBUSY) => {
+            "another program has it for itself (`fuser -v` with this path names it); if that is the service of this program, \
+             all is well"
+        }
+        _ => {
             "check the name (`ls /dev/tty*`), plug the adapter in, or add your user to the group `dialout`; on a \
              Raspberry Pi free the port from the console with `raspi-config`"
-                .into(),
-        ),
-    }]
+        }
+    }
 }
 
 fn models(settings: &Settings) -> Vec<Finding> {

@@ -1,9 +1,9 @@
 //! The loop of the main job: source -> pipeline -> whoever watches. `run` and `memory` share it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use nformer_edge::camera;
+use nformer_edge::camera::{self, Throttle};
 use nformer_edge::frame::{Frame, FrameSource, Idle, Next, SourceHealth};
 use nformer_edge::pipeline::{Pipeline, Seen};
 use nformer_edge::report::message::Room;
@@ -45,22 +45,21 @@ pub(crate) fn run(
     stop: &Stop,
     observer: &mut impl Observer,
 ) -> Result<()> {
-    let mut trouble: Option<Idle> = None;
+    let started = Instant::now();
+    let mut trouble = Trouble::default();
     while !stop.is_set() {
         let asked = Instant::now();
         match source.next_frame()? {
             Next::End => break,
             Next::Idle(Idle::Waiting) => {}
             Next::Idle(why) => {
-                // Once per kind of trouble, not once per timeout.
-                if trouble != Some(why) {
-                    warn!("{}", explain(why));
+                if let Some(line) = trouble.begins(why, started.elapsed()) {
+                    warn!("{line}");
                 }
-                trouble = Some(why);
             }
             Next::Frame(frame) => {
-                if trouble.take().is_some() {
-                    info!("frames come again, at frame {}", frame.sequence());
+                if let Some(line) = trouble.ends(frame.sequence(), started.elapsed()) {
+                    info!("{line}");
                 }
                 let came = Instant::now();
                 pipeline.timing_mut().add(Room::Camera, came - asked);
@@ -76,10 +75,77 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// What the log is told of a source that gives no frames: once per kind of trouble, not once per timeout, and where it comes
+/// and goes all the time, not each time.
+#[derive(Default)]
+struct Trouble {
+    now: Option<Idle>,
+    /// Timeouts, damage, reconnects, and their end.
+    told: [Throttle; 4],
+}
+
+impl Trouble {
+    /// The line about a call at `time` that gave no frame.
+    fn begins(&mut self, why: Idle, time: Duration) -> Option<String> {
+        if self.now.replace(why) == Some(why) {
+            return None;
+        }
+        let kind = match why {
+            Idle::Waiting | Idle::Timeout => 0,
+            Idle::Corrupt => 1,
+            Idle::Reconnecting => 2,
+        };
+        let before = self.told[kind].tell(time)?;
+        Some(format!("{}{before}", explain(why)))
+    }
+
+    /// The line about frame `sequence`, which came at `time`.
+    fn ends(&mut self, sequence: u64, time: Duration) -> Option<String> {
+        self.now.take()?;
+        let before = self.told[3].tell(time)?;
+        Some(format!("frames come again, at frame {sequence}{before}"))
+    }
+}
+
 fn explain(why: Idle) -> &'static str {
     match why {
         Idle::Waiting | Idle::Timeout => "no frame within the timeout; still waiting",
         Idle::Corrupt => "a damaged frame was dropped",
         Idle::Reconnecting => "the camera is gone; trying to open it again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_once_until_it_ends_or_changes() {
+        let mut trouble = Trouble::default();
+        let mut story = Vec::new();
+        for (second, idle) in
+            (0..).zip([None, Some(Idle::Timeout), Some(Idle::Timeout), Some(Idle::Corrupt), None, None])
+        {
+            let time = Duration::from_secs(second);
+            story.extend(match idle {
+                Some(why) => trouble.begins(why, time),
+                None => trouble.ends(second, time),
+            });
+        }
+        assert_eq!(story, [explain(Idle::Timeout), explain(Idle::Corrupt), "frames come again, at frame 4"]);
+    }
+
+    #[test]
+    fn a_camera_that_damages_one_frame_in_twenty_does_not_fill_the_disk_of_the_log() {
+        let mut trouble = Trouble::default();
+        let mut lines = 0;
+        // An hour at 30 frames a second.
+        for frame in 0..60 * 60 * 30 {
+            let time = Duration::from_millis(frame * 1000 / 30);
+            let line = if frame % 20 == 7 { trouble.begins(Idle::Corrupt, time) } else { trouble.ends(frame, time) };
+            lines += line.iter().count();
+        }
+        // Twenty of each kind at once, then one of each a minute.
+        assert_eq!(lines, 2 * (20 + 59));
     }
 }

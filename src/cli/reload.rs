@@ -4,7 +4,7 @@
 //! tracks, clock. The source, the serial port and the state's folder stay open as they are.
 
 use anyhow::{Result, bail};
-use nformer_edge::pipeline::Pipeline;
+use nformer_edge::pipeline::{Models, Pipeline};
 use nformer_edge::report::Reporter;
 use nformer_edge::settings::Settings;
 
@@ -14,16 +14,16 @@ use super::keys::KeyArgs;
 const AT_START: [&str; 8] =
     ["source", "sandbox", "camera.", "clip.", "state.", "report.stdout", "report.queue", "report.serial."];
 
-/// Reads the configuration of `keys` and puts it in force. Gives what differs from `started`, the settings of the start,
-/// and needs a restart. After an error everything is as before.
+/// Reads the configuration of `keys` and puts it in force. Gives the models in use now, and what differs from `started`,
+/// the settings of the start, and needs a restart. After an error everything is as before.
 pub(crate) fn reload(
     keys: &KeyArgs,
     started: &Settings,
     pipeline: &mut Pipeline,
     reporter: &mut Reporter,
-) -> Result<Vec<&'static str>> {
+) -> Result<(Models, Vec<&'static str>)> {
     let wanted = keys.settings()?;
-    let (mut rebuilt, _) = Pipeline::open(&wanted)?;
+    let (mut rebuilt, models) = Pipeline::open(&wanted)?;
     if rebuilt.maker().fingerprint != pipeline.maker().fingerprint {
         bail!("another backbone or other fusion weights make other embeddings; restart the program to use them");
     }
@@ -31,5 +31,5 @@ pub(crate) fn reload(
     *pipeline = rebuilt;
     reporter.adjust(&wanted.report);
     let needs_restart = |key: &&str| AT_START.iter().any(|start| key.starts_with(start));
-    Ok(started.differences(&wanted).into_iter().filter(needs_restart).collect())
+    Ok((models, started.differences(&wanted).into_iter().filter(needs_restart).collect()))
 }

@@ -46,7 +46,8 @@ pub(crate) struct RunArgs {
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     // From the first line on: a reader of the log that stalled holds up nothing.
     log::hold();
-    let settings = args.keys.settings()?;
+    let keys = args.keys.pinned();
+    let settings = keys.settings()?;
     let stop = Stop::listen()?;
     let reload = Reload::listen()?;
     // Before the sandbox, in which no socket can be made.
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let snapshot = args.snapshot.as_deref().map(Snapshot::create).transpose()?;
     if settings.sandbox {
         // Before the first thread: those that come are bound as the one that makes them.
-        sandbox::confine_files(&sandbox::Paths::of(&settings, args.keys.config(), args.snapshot.as_deref()))?;
+        sandbox::confine_files(&sandbox::Paths::of(&settings, keys.config(), args.snapshot.as_deref()))?;
     }
     log::release()?;
     let Some(mut source) = job::open_source(&settings, &stop)? else { return Ok(ExitCode::SUCCESS) };
@@ -67,17 +68,19 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     if settings.sandbox {
         sandbox::confine_calls()?;
     }
-    reporter.send(&Message::Hello(Hello {
+    let hello = Hello {
         v: WIRE_VERSION,
         program: text(env!("CARGO_PKG_VERSION")),
         board: text(option_env!("NFORMER_EDGE_BOARD").unwrap_or("host")),
         models,
         source: text(&source.describe()),
-    }));
+    };
+    reporter.send(&Message::Hello(hello.clone()));
 
     let mut watch = Watch {
-        keys: &args.keys,
+        keys,
         settings,
+        hello,
         reload,
         reporter,
         snapshot,
@@ -105,10 +108,12 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
 }
 
 /// Reports, draws and sums up what the loop brings.
-struct Watch<'a> {
-    keys: &'a KeyArgs,
+struct Watch {
+    keys: KeyArgs,
     /// As at the start.
     settings: Settings,
+    /// As it was sent last.
+    hello: Hello,
     reload: Reload,
     reporter: Reporter,
     snapshot: Option<Snapshot>,
@@ -131,7 +136,7 @@ struct Watch<'a> {
     identities: usize,
 }
 
-impl Observer for Watch<'_> {
+impl Observer for Watch {
     fn seen(&mut self, frame: &Frame<'_>, seen: &Seen<'_>) -> Result<()> {
         (self.stream_time, self.frame) = (frame.time(), frame.sequence());
         self.timed = Instant::now();
@@ -187,7 +192,7 @@ impl Observer for Watch<'_> {
     }
 }
 
-impl Watch<'_> {
+impl Watch {
     /// Says that the picture stands still, or no longer.
     fn freeze(&mut self, frozen: bool) {
         self.frozen = frozen;
@@ -203,8 +208,12 @@ impl Watch<'_> {
     /// Reads the configuration again.
     fn reload(&mut self, pipeline: &mut Pipeline) {
         let start = Instant::now();
-        match reload::reload(self.keys, &self.settings, pipeline, &mut self.reporter) {
-            Ok(waiting) => {
+        match reload::reload(&self.keys, &self.settings, pipeline, &mut self.reporter) {
+            Ok((models, waiting)) => {
+                if self.hello.models != models {
+                    self.hello.models = models;
+                    self.reporter.send(&Message::Hello(self.hello.clone()));
+                }
                 info!("configuration read again and in force, after {:.0?}", start.elapsed());
                 if !waiting.is_empty() {
                     warn!("not in force before a restart: {}", waiting.join(", "));

@@ -151,8 +151,11 @@ mod calls {
 
     pub(super) const KNOWN: bool = true;
 
+    /// Not in every C library; the number of x86-64, and the one of all newer kinds of processor.
+    const KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
     /// What fails with `EPERM`.
-    const FORBIDDEN: [libc::c_long; 45] = [
+    const FORBIDDEN: &[libc::c_long] = &[
         // Network, and sockets of any kind.
         libc::SYS_socket,
         libc::SYS_socketpair,
@@ -182,7 +185,10 @@ mod calls {
         libc::SYS_move_mount,
         libc::SYS_open_tree,
         libc::SYS_fsopen,
+        libc::SYS_fsconfig,
         libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_mount_setattr,
         libc::SYS_pivot_root,
         libc::SYS_chroot,
         libc::SYS_unshare,
@@ -192,16 +198,26 @@ mod calls {
         libc::SYS_finit_module,
         libc::SYS_delete_module,
         libc::SYS_kexec_load,
+        KEXEC_FILE_LOAD,
         libc::SYS_reboot,
         libc::SYS_swapon,
         libc::SYS_swapoff,
         libc::SYS_acct,
         libc::SYS_settimeofday,
         libc::SYS_clock_settime,
+        libc::SYS_adjtimex,
+        libc::SYS_clock_adjtime,
         libc::SYS_sethostname,
         libc::SYS_mknodat,
         libc::SYS_symlinkat,
         libc::SYS_linkat,
+        // The same under their old numbers.
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_mknod,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_symlink,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_link,
     ];
 
     /// The same calls with numbers of the x32 kind, which some kernels of x86-64 take: this bit, and numbers of its own

@@ -15,9 +15,12 @@ impl Stop {
     /// Listens for the signals. A second one ends the process at once, should the loop hang.
     pub(crate) fn listen() -> std::io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
+        // Not `stop` itself, which is also set from within: the first signal after that must not cut off the last save.
+        let signalled = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // Armed by the first signal: the order of these two lines is what makes the second one final.
-            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&stop))?;
+            signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled))?;
+            signal_hook::flag::register(signal, Arc::clone(&signalled))?;
             signal_hook::flag::register(signal, Arc::clone(&stop))?;
         }
         Ok(Self(stop))
@@ -83,7 +86,31 @@ fn has_terminal() -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::process::Command;
+
     use super::*;
+
+    const INSIDE: &str = "NFORMER_EDGE_TEST_SIGNALS";
+
+    #[test]
+    fn the_first_signal_after_a_stop_from_within_cuts_nothing_off_and_the_second_does() {
+        if env::var_os(INSIDE).is_some() {
+            let stop = Stop::listen().unwrap();
+            stop.set();
+            signal_hook::low_level::raise(SIGTERM).unwrap();
+            println!("still there");
+            signal_hook::low_level::raise(SIGTERM).unwrap();
+            unreachable!("the second one ends the process");
+        }
+        let name =
+            "cli::signals::tests::the_first_signal_after_a_stop_from_within_cuts_nothing_off_and_the_second_does";
+        let mut again = Command::new(env::current_exe().unwrap());
+        let output = again.args(["--exact", name, "--nocapture"]).env(INSIDE, "").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("still there"), "{said}");
+        assert_eq!(output.status.code(), Some(1), "{said}");
+    }
 
     #[test]
     fn only_a_terminal_that_was_there_and_is_gone_ends_the_run() {

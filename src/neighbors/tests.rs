@@ -202,6 +202,27 @@ fn a_rare_view_stays() {
 }
 
 #[test]
+fn expired_rows_make_room_first_oldest_first_whatever_the_policy_protects() {
+    for policy in [EvictionPolicy::Fifo, EvictionPolicy::Redundant] {
+        let mut buffer = NeighborBuffer::<14>::new(WIDTH, policy).unwrap().with_ttl(Duration::from_millis(100));
+        let mut push = |track: u32, ms: u64, number: u32| {
+            let tag = Tag { track: TrackId(track), time: Duration::from_millis(ms) };
+            buffer.push(Embedding::normalise(&mut unit(number)).unwrap(), tag).unwrap().evicted
+        };
+        // Two of a short track, then a long one.
+        for number in 0..14 {
+            let (track, ms) = if number < 2 { (1, u64::from(number)) } else { (2, 50) };
+            assert_eq!(push(track, ms, number), None);
+        }
+        let gone: Vec<_> = [102, 103].map(|ms| push(2, ms, 20).unwrap()).map(|gone| (gone.slot, gone.reason)).into();
+        assert_eq!(gone, [(0, Eviction::Expired), (1, Eviction::Expired)], "{policy:?}");
+        // Those of 50 ms are exactly as old as they may be at 150.
+        assert_ne!(push(2, 150, 21).unwrap().reason, Eviction::Expired);
+        assert_eq!(push(2, 151, 22).unwrap().reason, Eviction::Expired);
+    }
+}
+
+#[test]
 fn another_width_is_refused_and_nothing_changes() {
     let mut buffer = NeighborBuffer::<2>::new(WIDTH, EvictionPolicy::default()).unwrap();
     push(&mut buffer, 1);

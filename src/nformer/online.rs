@@ -334,6 +334,13 @@ impl Online {
         &self.recomputed
     }
 
+    /// Goes on counting where another one, with as many layers, stopped.
+    pub fn count_on(&mut self, before: &[Recomputed]) {
+        for (layer, before) in self.recomputed.iter_mut().zip(before) {
+            layer.total += before.total;
+        }
+    }
+
     /// Lists of nearest rows that had to be built anew since the start because too many of their rows left.
     pub fn lists_rebuilt(&self) -> u64 {
         self.nearest.rebuilt()

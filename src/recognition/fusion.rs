@@ -27,10 +27,11 @@ pub(super) struct Fusion {
 }
 
 impl Fusion {
-    /// An empty buffer before `online`, which is empty too and has room for as many rows; its k now is the largest.
-    pub(super) fn new(online: Online, policy: EvictionPolicy) -> Result<Self> {
+    /// An empty buffer before `online`, which is empty too and has room for as many rows; its k now is the largest. Rows
+    /// older than `ttl` are the first to make room.
+    pub(super) fn new(online: Online, policy: EvictionPolicy, ttl: Duration) -> Result<Self> {
         Ok(Self {
-            buffer: NeighborBuffer::new(online.width(), policy)?,
+            buffer: NeighborBuffer::new(online.width(), policy)?.with_ttl(ttl),
             top_k: online.top_k(),
             online,
             owners: vec![None; NEIGHBORS].into(),
@@ -93,6 +94,13 @@ impl Fusion {
         }
     }
 
+    /// Notes that the rows of whom `known` denies are nobody's: they are no longer fused for their own sake.
+    pub(super) fn release(&mut self, known: impl Fn(IdentityId) -> bool) {
+        for owner in &mut self.owners {
+            *owner = owner.filter(|id| known(*id));
+        }
+    }
+
     /// Writes the L2-normalised mean of the fused rows of `track` that nobody owns yet into `mean`, `[D]`; returns how
     /// many there are. The track is one of those that were asked for last.
     pub(super) fn open_mean(&self, track: TrackId, mean: &mut [f32]) -> u32 {
@@ -145,6 +153,11 @@ impl Fusion {
     /// Rows that had to make room since the start.
     pub(super) fn evictions(&self) -> u64 {
         self.evictions
+    }
+
+    /// Goes on with the network's counts of `old`.
+    pub(super) fn count_on(&mut self, old: &Self) {
+        self.online.count_on(old.online.recomputed());
     }
 
     /// Rows that the network computed, by layer.

@@ -60,6 +60,7 @@ impl Recognition {
     /// Takes over what `old` knows of the tracks, which run on: other settings, not another start.
     pub fn take_people(&mut self, old: &mut Self) {
         self.people = mem::take(&mut old.people);
+        self.fusion.count_on(&old.fusion);
     }
 
     /// Numbers new identities from `next_identity` on: what was kept cannot be used, but its numbers are taken.

@@ -10,11 +10,16 @@ use crate::nformer::tests::random_weights::{Random, Shape, random_tensors, to_by
 const WIDTH: usize = 16;
 
 fn recognition() -> Recognition {
+    with_ttl(GallerySettings::default().ttl_s)
+}
+
+/// Forgets people who were not seen for so many seconds.
+fn with_ttl(ttl_s: u64) -> Recognition {
     let shape = Shape { width: WIDTH, heads: 2, layers: 1, feed_forward: 16, agents: 3, mean_weight: 0.5 };
     let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", "2")]);
     let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
     let online = Online::new(weights, NEIGHBORS, 5).unwrap();
-    let gallery = GallerySettings { min_embeddings: 1, ..GallerySettings::default() };
+    let gallery = GallerySettings { min_embeddings: 1, ttl_s, ..GallerySettings::default() };
     Recognition::new(online, EvictionPolicy::Redundant, gallery).unwrap()
 }
 
@@ -72,4 +77,25 @@ fn people_of_a_frame_never_share_an_identity() {
         }
     }
     assert!(known > 400, "{known} answers of 1200");
+}
+
+#[test]
+fn rows_of_the_forgotten_are_nobodys_and_the_first_to_go() {
+    let mut recognition = with_ttl(100);
+    let look = |kind: u32| -> Vec<f32> { (0..WIDTH as u32).map(|at| ((kind * 40 + at * at) as f32).sin()).collect() };
+    for second in 0..4 {
+        lead(&mut recognition, &[(1, look(1))], second);
+    }
+    let owners = |recognition: &Recognition| -> Vec<u32> { recognition.fusion.owned().map(|(id, _)| id.0).collect() };
+    assert_eq!(owners(&recognition), [1; 4]);
+    // Somebody else, who fills the buffer with many rows of one track: those are the redundant ones, the first has few.
+    recognition.part(TrackId(1));
+    for second in 0..NEIGHBORS as u64 + 10 {
+        lead(&mut recognition, &[(2, look(2))], 200 + second);
+        assert!(!owners(&recognition).contains(&1));
+    }
+    let times: Vec<Duration> = recognition.fusion.saved().map(|row| row.row.tag.time).collect();
+    assert_eq!(times.len(), NEIGHBORS);
+    // The newest is of second 465, and where all are of one track and the same look, the oldest go.
+    assert!(times.iter().all(|time| time.as_secs() >= 200), "{times:?}");
 }

@@ -158,7 +158,7 @@ pub struct Health {
     pub reconnects: u64,
     /// Messages that sinks dropped.
     pub report_dropped: u64,
-    /// Rows and identities that made place for others.
+    /// Rows of the neighbour buffer that made place for others.
     pub evictions: u64,
     /// Embeddings refused at the door.
     pub refused_embeddings: u64,

@@ -37,6 +37,17 @@ fn defaults_are_valid() {
 }
 
 #[test]
+fn only_a_file_that_is_not_there_is_absent() {
+    let (folder, path) = file("");
+    assert_eq!(present(&path), Some(path.as_path()));
+    assert_eq!(present(&folder.path().join("other.toml")), None);
+    // Nobody can tell, as where a folder may not be looked into.
+    let below = path.join("nformer-edge.toml");
+    assert_eq!(present(&below), Some(below.as_path()));
+    assert!(matches!(Settings::load(Some(&below), &[]), Err(Error::Read { .. })));
+}
+
+#[test]
 fn every_value_of_the_settings_is_a_key() {
     let table = Table::try_from(Settings::default()).expect("settings are a table");
     let mut found = BTreeSet::new();

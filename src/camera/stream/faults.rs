@@ -27,6 +27,10 @@ pub(super) fn classify(error: &io::Error) -> Fault {
     }
 }
 
+/// How long frames must come after an opening before the next loss counts as a new one: a camera that dies after its first
+/// frame, each time, is opened with ever longer waits too.
+pub(super) const STEADY: Duration = Duration::from_secs(1);
+
 /// Waiting times that double from 100 ms to 5 s.
 #[derive(Debug)]
 pub(super) struct BackOff {

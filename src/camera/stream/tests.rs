@@ -69,6 +69,8 @@ struct Script {
     now: Duration,
     silence: Duration,
     mode: Option<Mode>,
+    /// How far the driver's stamps are off.
+    stamped_ahead: Duration,
     opened: Vec<Duration>,
 }
 
@@ -146,7 +148,8 @@ impl CaptureDevice for Script {
         let index = self.queued.pop_first().expect("every buffer was taken and none given back");
         self.contents[index as usize] = shot.contents;
         let Shot { sequence, bytes_used, damaged, .. } = shot;
-        Ok(Some(Filled { index, bytes_used, sequence, time: self.now, damaged }))
+        let stamp = Some(self.now + self.stamped_ahead);
+        Ok(Some(Filled { index, bytes_used, sequence, taken: self.now, stamp, damaged }))
     }
 
     fn requeue(&mut self, index: u32) -> io::Result<()> {
@@ -251,15 +254,15 @@ fn a_timeout_does_not_wedge_the_stream() {
 
 #[test]
 fn a_camera_that_stays_silent_is_set_up_anew() {
-    let mut stream = stream(Script::new(vec![Event::Timeout; SILENT_LIMIT as usize]));
-    for _ in 1..SILENT_LIMIT {
+    let mut stream = stream(Script::new(vec![Event::Timeout; SPOILT_LIMIT as usize]));
+    for _ in 1..SPOILT_LIMIT {
         assert_eq!(next(&mut stream), Got::Idle(Idle::Timeout));
     }
     assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
     assert_eq!(next(&mut stream), Got::Idle(Idle::Reconnecting));
     stream.device.events.push_back(Event::Ready(vec![shot(9)]));
     assert_eq!(next(&mut stream), Got::Frame(0, 9));
-    assert_eq!((stream.health().timeouts, stream.health().reconnects), (u64::from(SILENT_LIMIT), 1));
+    assert_eq!((stream.health().timeouts, stream.health().reconnects), (u64::from(SPOILT_LIMIT), 1));
 }
 
 #[test]
@@ -379,13 +382,20 @@ fn a_stream_that_dies_again_and_again_backs_off_too() {
         assert!(matches!(once(&mut stream), Got::Idle(Idle::Waiting | Idle::Reconnecting)));
     }
     assert!(stream.device.opened.len() < 12, "opened {} times", stream.device.opened.len());
-    // One frame, and the patience is new.
-    stream.device.events = [Event::Ready(vec![shot(0)]), Event::Fails(libc::EIO)].into();
-    while next(&mut stream) != Got::Frame(0, 0) {}
-    next(&mut stream);
-    let lost = stream.device.now;
-    next(&mut stream);
-    assert_eq!(*stream.device.opened.last().unwrap(), lost + Duration::from_millis(100));
+    // One frame changes nothing.
+    let last_wait = |stream: &mut Stream<Script>, frames: u32| {
+        let frames = (0..frames).map(|sequence| Event::Ready(vec![shot(sequence)]));
+        stream.device.events = frames.chain([Event::Fails(libc::EIO)]).collect();
+        while !stream.device.events.is_empty() {
+            once(stream);
+        }
+        let lost = stream.device.now;
+        next(stream);
+        stream.device.opened.last().unwrap().saturating_sub(lost)
+    };
+    assert_eq!(last_wait(&mut stream, 1), Duration::from_secs(5));
+    // A second of them, and the patience is new.
+    assert_eq!(last_wait(&mut stream, 40), Duration::from_millis(100));
 }
 
 #[test]

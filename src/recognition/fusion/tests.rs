@@ -20,7 +20,8 @@ fn weights(layers: usize) -> Weights {
 #[test]
 fn what_is_kept_equals_what_is_fused_anew() {
     for (layers, policy) in [(1, EvictionPolicy::Redundant), (2, EvictionPolicy::Fifo)] {
-        let mut fusion = Fusion::new(Online::new(weights(layers), NEIGHBORS, TOP_K).unwrap(), policy).unwrap();
+        let online = Online::new(weights(layers), NEIGHBORS, TOP_K).unwrap();
+        let mut fusion = Fusion::new(online, policy, Duration::MAX).unwrap();
         let mut full = NFormer::new(weights(layers), NEIGHBORS).unwrap();
         let mut random = Random::new(7);
         let mut retired = 0;
