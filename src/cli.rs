@@ -14,6 +14,7 @@ mod keys;
 mod listen;
 mod memory;
 mod models;
+mod out;
 mod processor;
 mod progress;
 mod reload;

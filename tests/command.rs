@@ -240,3 +240,23 @@ fn a_model_file_is_explained_operator_by_operator() {
     let (code, log) = failure(&["models", "--explain", &foreign.display().to_string()]);
     assert!(code == 4 && log.contains("not a model this program can run"), "{code}: {log}");
 }
+
+#[test]
+fn standard_output_that_takes_nothing_is_no_panic() {
+    let program = || {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_nformer-edge"));
+        program.arg("models").current_dir(root());
+        program
+    };
+    // `nformer-edge models | head -0`
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let output = program().stdout(writer).stderr(std::process::Stdio::piped()).output().expect("the program");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    // A disk that is full.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let output = program().stdout(full).stderr(std::process::Stdio::piped()).output().expect("the program");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("standard output cannot be written") && !said.contains("panicked"), "{said}");
+}

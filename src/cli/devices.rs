@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use nformer_edge::camera::devices::{self, DeviceInfo, Sizes};
 
+use super::out::say;
+
 /// Prints one block a video device, and fails if none of them is a camera.
 pub(crate) fn devices() -> ExitCode {
     let devices = devices::list();
@@ -13,17 +15,17 @@ pub(crate) fn devices() -> ExitCode {
     if devices.iter().any(DeviceInfo::is_camera) {
         return ExitCode::SUCCESS;
     }
-    println!("no camera found; plug one in, or load its driver (`dmesg | tail` tells what the kernel saw)");
+    say!("no camera found; plug one in, or load its driver (`dmesg | tail` tells what the kernel saw)");
     ExitCode::from(super::SOURCE)
 }
 
 fn print(device: &DeviceInfo) {
-    println!("{}: {}", device.path.display(), device.kind);
+    say!("{}: {}", device.path.display(), device.kind);
     if !device.card.is_empty() {
-        println!("  {} (driver {}, {})", device.card, device.driver, device.bus);
+        say!("  {} (driver {}, {})", device.card, device.driver, device.bus);
     }
     for offer in &device.formats {
-        println!("  {} {}: {}", offer.fourcc, offer.description, sizes(&offer.sizes));
+        say!("  {} {}: {}", offer.fourcc, offer.description, sizes(&offer.sizes));
     }
 }
 

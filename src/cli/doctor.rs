@@ -14,6 +14,7 @@ use nformer_edge::settings::Settings;
 use nformer_edge::state::Key;
 
 use super::keys::KeyArgs;
+use super::out::say;
 use super::sandbox;
 
 /// Arguments of `doctor`.
@@ -53,11 +54,11 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode> {
     for (topic, findings) in checks {
         for finding in findings {
             match finding {
-                Good(text) => println!("ok    {topic}: {text}"),
-                Note(text) => println!("note  {topic}: {text}"),
+                Good(text) => say!("ok    {topic}: {text}"),
+                Note(text) => say!("note  {topic}: {text}"),
                 Bad(text, remedy) => {
                     healthy = false;
-                    println!("BAD   {topic}: {text}\n      remedy: {remedy}");
+                    say!("BAD   {topic}: {text}\n      remedy: {remedy}");
                 }
             }
         }

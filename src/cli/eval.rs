@@ -22,6 +22,7 @@ use nformer_edge::size::NEIGHBORS;
 use tracing::info;
 
 use super::keys::KeyArgs;
+use super::out::say;
 use super::progress::Bar;
 
 const LAYOUTS: &str = "\
@@ -142,7 +143,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         info!("report: {}", path.display());
     }
     if args.json {
-        println!("{}", serde_json::to_string(&outcome)?);
+        say!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use nformer_edge::gallery::IdentityId;
 use nformer_edge::state::{self, Whom};
 
 use super::keys::KeyArgs;
+use super::out::say;
 
 /// Arguments of `forget`.
 #[derive(Args)]
@@ -29,12 +30,12 @@ pub(crate) fn forget(args: &ForgetArgs) -> Result<ExitCode> {
     let ids: Vec<IdentityId> = args.id.iter().copied().map(IdentityId).collect();
     let whom = if args.all { Whom::All } else { Whom::These(&ids) };
     let forgotten = state::forget(&settings.state, &whom)?;
-    println!("forgot {} identities with {} embeddings", forgotten.identities, forgotten.rows);
+    say!("forgot {} identities with {} embeddings", forgotten.identities, forgotten.rows);
     if forgotten.aside > 0 {
-        println!("erased {} files that were set aside", forgotten.aside);
+        say!("erased {} files that were set aside", forgotten.aside);
     }
     if !args.all && forgotten.identities < ids.len() {
-        println!("the others are not known (expired, or merged into an older number)");
+        say!("the others are not known (expired, or merged into an older number)");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -7,6 +7,8 @@ use anyhow::Result;
 use clap::Args;
 use nformer_edge::nformer;
 
+use super::out::say;
+
 /// Arguments of `fuse`.
 #[derive(Args)]
 pub(crate) struct FuseArgs {
@@ -28,7 +30,7 @@ pub(crate) struct FuseArgs {
 pub(crate) fn fuse(args: &FuseArgs) -> Result<ExitCode> {
     let summary = nformer::fuse(&args.weights, &args.input, &args.out, args.top_k)?;
     let landmarks = if summary.agents { "the weights' fixed agents" } else { "the rows given" };
-    println!(
+    say!(
         "fused {} rows, {} layers, k = {}, landmarks: {landmarks}; wrote {}",
         summary.rows,
         summary.layers,

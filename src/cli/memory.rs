@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::job::{self, Observer};
 use super::keys::KeyArgs;
+use super::out::say;
 use super::progress::Progress;
 use super::signals::Stop;
 
@@ -39,13 +40,13 @@ pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
     if settings.state.dir.is_some() {
         items.push(MemoryItem { name: "state", bytes: pipeline.state_bytes() });
     }
-    println!("{:<28} {:>12}", "fixed buffers and models", "bytes");
+    say!("{:<28} {:>12}", "fixed buffers and models", "bytes");
     for item in &items {
-        println!("{:<28} {:>12}", item.name, item.bytes);
+        say!("{:<28} {:>12}", item.name, item.bytes);
     }
-    println!("{:<28} {:>12}", "sum", items.iter().map(|item| item.bytes).sum::<usize>());
-    println!();
-    println!("resident set, MB: {:.1} at start, {:.1} with models loaded", before.0, resident_mb()?.0);
+    say!("{:<28} {:>12}", "sum", items.iter().map(|item| item.bytes).sum::<usize>());
+    say!("");
+    say!("resident set, MB: {:.1} at start, {:.1} with models loaded", before.0, resident_mb()?.0);
     if args.static_only {
         return Ok(ExitCode::SUCCESS);
     }
@@ -64,7 +65,7 @@ pub(crate) fn memory(args: &MemoryArgs) -> Result<ExitCode> {
         bail!("{} gave no frame to measure with; name another with --source", source.describe());
     };
     let (now, peak) = resident_mb()?;
-    println!(
+    say!(
         "resident set, MB: {settled:.1} after the first {SETTLED_AFTER} frames, {now:.1} after {} frames, growth {:.2} %, peak {peak:.1}",
         watch.frames,
         (now / settled - 1.0) * 100.0,

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use nformer_edge::model::{Card, explain};
 
 use super::keys::KeyArgs;
+use super::out::say;
 
 /// Arguments of `models`.
 #[derive(Args)]
@@ -35,7 +36,7 @@ enum Action {
 /// Lists or verifies all models of the models folder, or explains one file.
 pub(crate) fn models(args: &ModelsArgs) -> Result<ExitCode> {
     if let Some(path) = &args.explain {
-        println!("{}", explain(path)?);
+        say!("{}", explain(path)?);
         return Ok(ExitCode::SUCCESS);
     }
     let settings = args.keys.settings()?;
@@ -46,15 +47,15 @@ pub(crate) fn models(args: &ModelsArgs) -> Result<ExitCode> {
         match Card::read(&path) {
             Ok(card) if args.action == Action::List => list(&card),
             Ok(card) => match card.verify() {
-                Ok(()) => println!("ok      {}", card.name),
+                Ok(()) => say!("ok      {}", card.name),
                 Err(error) => {
                     sound = false;
-                    println!("FAILED  {}: {error}", card.name);
+                    say!("FAILED  {}: {error}", card.name);
                 }
             },
             Err(error) => {
                 sound = false;
-                println!("FAILED  {error}");
+                say!("FAILED  {error}");
             }
         }
     }
@@ -73,10 +74,10 @@ fn cards(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn list(card: &Card) {
-    println!("{}", card.name);
-    println!("  task     {:?}", card.task());
-    println!("  file     {}", card.file_path().display());
-    println!("  licence  {}", card.licence);
-    println!("  source   {}", card.source);
-    println!("  figure   {}", card.metric);
+    say!("{}", card.name);
+    say!("  task     {:?}", card.task());
+    say!("  file     {}", card.file_path().display());
+    say!("  licence  {}", card.licence);
+    say!("  source   {}", card.source);
+    say!("  figure   {}", card.metric);
 }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 
 use super::super::progress::Bar;
 use super::{EvalArgs, ProtocolArg};
+use crate::cli::out::say;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -44,12 +45,12 @@ pub(super) fn clips(args: &EvalArgs, settings: &Settings) -> Result<ExitCode> {
     for figures in outcome.clips.iter().chain(total) {
         show(figures);
     }
-    println!();
+    say!("");
     for note in &outcome.notes {
-        println!("- {note}");
+        say!("- {note}");
     }
     if args.json {
-        println!("{}", serde_json::to_string(&outcome)?);
+        say!("{}", serde_json::to_string(&outcome)?);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -128,23 +129,27 @@ fn merge(event: &Event) -> Option<Merge> {
 
 fn show(figures: &ClipFigures) {
     let ClipFigures { name, frames, people, boxes, sightings, left_out, found, .. } = figures;
-    println!("\n{name}: {frames} frames, {people} people, {boxes} boxes");
-    println!(
+    say!("\n{name}: {frames} frames, {people} people, {boxes} boxes");
+    say!(
         "  found: recall {:.1} % ({found} of {boxes}), precision {:.1} % (of {sightings} sightings; {left_out} more on what counts neither way)",
-        figures.detection_recall, figures.detection_precision
+        figures.detection_recall,
+        figures.detection_precision
     );
-    println!(
+    say!(
         "  of the {} boxes of a sixth of the picture's height and more: recall {:.1} %",
-        figures.tall_boxes, figures.tall_recall
+        figures.tall_boxes,
+        figures.tall_recall
     );
-    println!("  {:<11} {:>7} {:>8} {:>6} {:>6} {:>6} {:>6}", "", "numbers", "switches", "IDF1", "IDP", "IDR", "MOTA");
+    say!("  {:<11} {:>7} {:>8} {:>6} {:>6} {:>6} {:>6}", "", "numbers", "switches", "IDF1", "IDP", "IDR", "MOTA");
     for (what, naming) in [("tracks", &figures.tracks), ("identities", &figures.identities)] {
         let Naming { numbers, switches, idf1, idp, idr, mota, .. } = naming;
-        println!("  {what:<11} {numbers:>7} {switches:>8} {idf1:>6.1} {idp:>6.1} {idr:>6.1} {mota:>6.1}");
+        say!("  {what:<11} {numbers:>7} {switches:>8} {idf1:>6.1} {idp:>6.1} {idr:>6.1} {mota:>6.1}");
     }
-    println!(
+    say!(
         "  unsure or not answered yet {:.1} % of the sightings; {} visits, {:.1} % ended with somebody else's number",
-        figures.unsure, figures.visits, figures.false_matches
+        figures.unsure,
+        figures.visits,
+        figures.false_matches
     );
     for entry in figures.re_entries.iter().filter(|entry| entry.events > 0) {
         super::show::returned(entry);

@@ -3,11 +3,13 @@
 use nformer_edge::eval::{Method, Outcome, Protocol, ReEntry, ReEntryFigures, Setup, StreamFigures};
 use nformer_edge::nformer::Precision;
 
+use crate::cli::out::say;
+
 /// Prints the tables.
 pub(super) fn table(outcome: &Outcome) {
     let Outcome { split, queries, gallery, identities, backbone, methods, sweep, notes, .. } = outcome;
-    println!("split {split}: {queries} queries, {gallery} in the gallery, {identities} identities");
-    println!("backbone {}: {:.1} M multiply-adds a crop, {} kB", backbone.name, backbone.mmac, backbone.bytes / 1000);
+    say!("split {split}: {queries} queries, {gallery} in the gallery, {identities} identities");
+    say!("backbone {}: {:.1} M multiply-adds a crop, {} kB", backbone.name, backbone.mmac, backbone.bytes / 1000);
     for (protocol, title) in [(Protocol::Transductive, "transductive (one pool)"), (Protocol::Online, "online")] {
         lines(title, methods.iter().filter(|method| method.protocol == protocol));
     }
@@ -15,9 +17,9 @@ pub(super) fn table(outcome: &Outcome) {
     if let Some(figures) = &outcome.stream {
         stream(figures);
     }
-    println!();
+    say!("");
     for note in notes {
-        println!("- {note}");
+        say!("- {note}");
     }
 }
 
@@ -27,14 +29,24 @@ fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
     if methods.peek().is_none() {
         return;
     }
-    println!("\n{title}");
-    println!(
+    say!("\n{title}");
+    say!(
         "{:<32} {:>5} {:>3} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
-        "", "N", "k", "", "mAP", "R1", "R5", "R10", "mINP", "+MMAC", "+kB"
+        "",
+        "N",
+        "k",
+        "",
+        "mAP",
+        "R1",
+        "R5",
+        "R10",
+        "mINP",
+        "+MMAC",
+        "+kB"
     );
     for method in methods {
         let scores = &method.scores;
-        println!(
+        say!(
             "{:<32} {:>5} {:>3} {:>4} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>9.3} {:>9}",
             method.name,
             or_dash(method.neighbors),
@@ -53,24 +65,35 @@ fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
 
 /// Re-entry and thresholds.
 fn stream(figures: &ReEntryFigures) {
-    println!("\nstream: tracks through buffer, network and gallery");
+    say!("\nstream: tracks through buffer, network and gallery");
     replayed("settings as given", &figures.product);
     if let Some(calibrated) = &figures.calibrated {
         replayed("threshold of the other split", calibrated);
     }
     for curve in figures.calibration.iter().chain([&figures.curve]) {
-        println!(
+        say!(
             "\n{} ({} identities) by gallery.similarity; 1 % false matches at {:.2}",
-            curve.split, curve.identities, curve.at_1_percent.similarity
+            curve.split,
+            curve.identities,
+            curve.at_1_percent.similarity
         );
-        println!(
+        say!(
             "{:>10} {:>16} {:>13} {:>24} {:>6} {:>9}",
-            "similarity", "false matches %", "newcomers %", "recall after 1 min %", "IDF1", "unsure %"
+            "similarity",
+            "false matches %",
+            "newcomers %",
+            "recall after 1 min %",
+            "IDF1",
+            "unsure %"
         );
         for StreamFigures { similarity, tally, .. } in &curve.points {
-            println!(
+            say!(
                 "{similarity:>10.2} {:>16.2} {:>13.1} {:>24.1} {:>6.1} {:>9.1}",
-                tally.false_matches, tally.false_newcomers, tally.recall, tally.idf1, tally.unsure
+                tally.false_matches,
+                tally.false_newcomers,
+                tally.recall,
+                tally.idf1,
+                tally.unsure
             );
         }
     }
@@ -78,22 +101,30 @@ fn stream(figures: &ReEntryFigures) {
 
 fn replayed(title: &str, figures: &StreamFigures) {
     let StreamFigures { similarity, tally, forgotten } = figures;
-    println!("{title}: known from {similarity:.2}");
-    println!(
+    say!("{title}: known from {similarity:.2}");
+    say!(
         "  {} crops, {} tracks ({} too short to be answered for), {} people, {} numbers given, {forgotten} forgotten; {} switches, {:.1} % unsure",
-        tally.crops, tally.tracks, tally.too_short, tally.people, tally.numbers, tally.switches, tally.unsure
+        tally.crops,
+        tally.tracks,
+        tally.too_short,
+        tally.people,
+        tally.numbers,
+        tally.switches,
+        tally.unsure
     );
-    println!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
-    println!(
+    say!("  IDF1 {:.1}, identity precision {:.1}, identity recall {:.1}", tally.idf1, tally.idp, tally.idr);
+    say!(
         "  old number after a minute and more {:.1} %; somebody else's number {:.2} % of all visits, {:.1} % of newcomers",
-        tally.recall, tally.false_matches, tally.false_newcomers
+        tally.recall,
+        tally.false_matches,
+        tally.false_newcomers
     );
     tally.re_entries.iter().for_each(returned);
 }
 
 /// A line about those who came back after gaps of one length.
 pub(super) fn returned(entry: &ReEntry) {
-    println!(
+    say!(
         "  back after {:>3} s and more: {:>4}, old number {:>4} ({:.1} %, of those answered {:.1} %), new number {}, somebody else's {}, none {}",
         entry.min_gap_s,
         entry.events,
