@@ -1,7 +1,8 @@
 //! The corridor: owns the rooms, leads each frame through them, and times each.
 //!
 //! One call of [`Pipeline::process`] is one frame. It does no I/O, and apart from the measured
-//! durations its result depends on the frames alone, and with a live source on the silence between them ([`Pipeline::pass`]). Its only threads are those of `backbone.threads`, which share the
+//! durations its result depends on the frames alone, and with a live source on the silence between
+//! them ([`Pipeline::pass`]). Its only threads are those of `backbone.threads`, which share the
 //! crops of one frame and end with it.
 
 mod assembly;
