@@ -22,6 +22,8 @@ fn limited(flag: &str, kb: u64, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -{flag} {kb} && exec \"$0\" \"$@\"")]);
     with_state(command.arg(env!("CARGO_BIN_EXE_nformer-edge")), folder, arguments);
+    // As in the unit, which asks for no backtrace: the standard library's takes memory, and without any it may fault.
+    command.env_remove("RUST_BACKTRACE");
     command
 }
 
