@@ -39,8 +39,8 @@ pub struct Forgotten {
 ///
 /// # Errors
 /// [`Error::BadSetting`] without a folder, [`Error::Read`] if there is none of that name, [`Error::StateBusy`],
-/// [`Error::StateKey`], [`Error::StateFile`] if the disk does not give a state out, [`Error::StateUnreadable`] if somebody is to be taken out of a state that cannot be read, and
-/// [`Error::Write`].
+/// [`Error::StateKey`], [`Error::StateFile`] if the disk does not give a state out, [`Error::StateUnreadable`] if somebody
+/// is to be taken out of a state that cannot be read, and [`Error::Write`].
 pub fn forget(settings: &StateSettings, whom: &Whom<'_>) -> Result<Forgotten> {
     let Some(dir) = &settings.dir else {
         let (expected, found) = ("the folder of the state".into(), "none".into());
