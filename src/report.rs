@@ -27,7 +27,7 @@ use crate::error::{Result, in_range};
 pub use codec::Format;
 pub use decimal::Decimal;
 pub use message::Message;
-pub use serial::SerialSettings;
+pub use serial::{SerialSettings, try_port};
 
 use queue::Overflow;
 use rate::RateLimit;

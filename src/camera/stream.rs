@@ -81,8 +81,10 @@ pub(super) struct Stream<D: CaptureDevice> {
     back_off: BackOff,
     /// The first picture since the device was opened.
     flowing_since: Option<Duration>,
-    /// What the log was told: that the camera is lost, and that it is back.
-    told: [Throttle; 2],
+    /// How often the log is told that the camera is lost.
+    losses: Throttle,
+    /// How often it is told that the camera is back.
+    returns: Throttle,
 }
 
 enum State {
@@ -121,7 +123,8 @@ impl<D: CaptureDevice> Stream<D> {
             deadline: None,
             back_off: BackOff::default(),
             flowing_since: None,
-            told: Default::default(),
+            losses: Throttle::default(),
+            returns: Throttle::default(),
         })
     }
 
@@ -276,7 +279,7 @@ impl<D: CaptureDevice> Stream<D> {
         }
         let delay = self.back_off.next_delay();
         let now = self.device.now();
-        if let Some(before) = self.told[0].tell(now) {
+        if let Some(before) = self.losses.tell(now) {
             let path = self.device.path().display();
             tracing::warn!(%path, %error, ?delay, "camera lost, opening it again{before}");
         }
@@ -294,7 +297,7 @@ impl<D: CaptureDevice> Stream<D> {
         let begun = self.device.now();
         match self.device.start() {
             Ok(mode) => {
-                if let Some(before) = self.told[1].tell(begun) {
+                if let Some(before) = self.returns.tell(begun) {
                     tracing::info!(path = %self.device.path().display(), "camera is back{before}");
                 }
                 self.mode = mode;

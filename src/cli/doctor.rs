@@ -1,7 +1,6 @@
 //! `nformer-edge doctor`: what is there, what is missing, and how to mend it.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use anyhow::Result;
 use clap::Args;
 use nformer_edge::camera::devices::{self, DeviceInfo, DeviceKind};
 use nformer_edge::model::Card;
-use nformer_edge::report::vitals;
+use nformer_edge::report::{try_port, vitals};
 use nformer_edge::settings::Settings;
 use nformer_edge::state::Key;
 
@@ -103,10 +102,8 @@ fn serial(settings: &Settings) -> Vec<Finding> {
                 .into(),
         )];
     };
-    // As the program opens it: without waiting for a carrier, which a port may never see.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    vec![match OpenOptions::new().read(true).write(true).custom_flags(flags).open(port) {
-        Ok(_) => Good(format!("{port} can be opened, {} baud", settings.report.serial.baud)),
+    vec![match try_port(port) {
+        Ok(()) => Good(format!("{port} can be opened, {} baud", settings.report.serial.baud)),
         Err(error) => Bad(format!("{port} cannot be opened: {error}"), port_remedy(&error).into()),
     }]
 }

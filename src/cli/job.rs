@@ -80,8 +80,10 @@ pub(crate) fn run(
 #[derive(Default)]
 struct Trouble {
     now: Option<Idle>,
-    /// Timeouts, damage, reconnects, and their end.
-    told: [Throttle; 4],
+    timeouts: Throttle,
+    damage: Throttle,
+    reconnects: Throttle,
+    ends: Throttle,
 }
 
 impl Trouble {
@@ -90,19 +92,19 @@ impl Trouble {
         if self.now.replace(why) == Some(why) {
             return None;
         }
-        let kind = match why {
-            Idle::Waiting | Idle::Timeout => 0,
-            Idle::Corrupt => 1,
-            Idle::Reconnecting => 2,
+        let told = match why {
+            Idle::Waiting | Idle::Timeout => &mut self.timeouts,
+            Idle::Corrupt => &mut self.damage,
+            Idle::Reconnecting => &mut self.reconnects,
         };
-        let before = self.told[kind].tell(time)?;
+        let before = told.tell(time)?;
         Some(format!("{}{before}", explain(why)))
     }
 
     /// The line about frame `sequence`, which came at `time`.
     fn ends(&mut self, sequence: u64, time: Duration) -> Option<String> {
         self.now.take()?;
-        let before = self.told[3].tell(time)?;
+        let before = self.ends.tell(time)?;
         Some(format!("frames come again, at frame {sequence}{before}"))
     }
 }

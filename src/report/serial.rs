@@ -63,6 +63,14 @@ pub(super) fn open_port(port: &str, baud: u32, timeout: Duration) -> Result<TTYP
         .map_err(|error| Error::Serial { port: port.into(), reason: error.to_string() })
 }
 
+/// Opens `port` as the program does, and closes it again: without waiting for a carrier, which a port may never see.
+///
+/// # Errors
+/// The system's answer.
+pub fn try_port(port: &str) -> io::Result<()> {
+    open_without_waiting(port, OpenOptions::new().read(true).write(true)).map(drop)
+}
+
 /// A handle on `path` whose reads and writes never wait, and which never becomes our controlling terminal.
 pub(super) fn open_without_waiting(path: &str, options: &mut OpenOptions) -> io::Result<File> {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)

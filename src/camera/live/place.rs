@@ -121,6 +121,15 @@ mod tests {
             self.folder.path().join(name)
         }
 
+        /// One whose only camera, the first on the bus, runs as `video0`; and its place.
+        fn running() -> (Self, Place) {
+            let board = Self::new();
+            let mut place = Place::new(&board.path("video0"));
+            board.set(&[("video0", "usb-1")]);
+            board.find(&mut place).unwrap();
+            (board, place)
+        }
+
         /// What is there from now on.
         fn set(&self, devices: &[(&str, &str)]) {
             for entry in fs::read_dir(self.folder.path()).unwrap() {
@@ -182,10 +191,7 @@ mod tests {
 
     #[test]
     fn one_that_is_away_is_waited_for_and_the_list_is_made_once_an_attempt() {
-        let board = Board::new();
-        let mut place = Place::new(&board.path("video0"));
-        board.set(&[("video0", "usb-1")]);
-        board.find(&mut place).unwrap();
+        let (board, mut place) = Board::running();
         board.set(&[("video2", "usb-2")]);
         for attempt in 1..9 {
             let error = board.find(&mut place).unwrap_err();
@@ -198,10 +204,7 @@ mod tests {
 
     #[test]
     fn another_camera_under_its_name_is_taken_after_a_while() {
-        let board = Board::new();
-        let mut place = Place::new(&board.path("video0"));
-        board.set(&[("video0", "usb-1")]);
-        board.find(&mut place).unwrap();
+        let (board, mut place) = Board::running();
         board.set(&[("video0", "usb-2")]);
         for _ in 1..WAIT_FOR_IT {
             let error = board.find(&mut place).unwrap_err();
