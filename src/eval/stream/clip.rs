@@ -173,10 +173,17 @@ struct Given {
 }
 
 impl Given {
-    fn note(&mut self, number: u32, overlapping: impl Iterator<Item = u32>) {
-        *self.numbers.entry(number).or_default() += 1;
-        for person in overlapping {
-            *self.overlaps.entry((person, number)).or_default() += 1;
+    /// Notes the numbers of one frame and their boxes.
+    fn note(&mut self, shown: impl Iterator<Item = (u32, BBox)>, truth: &[Truth]) {
+        // A number that lies on one person twice agrees with them once.
+        let mut overlapping = BTreeSet::new();
+        for (number, bbox) in shown {
+            *self.numbers.entry(number).or_default() += 1;
+            let people = truth.iter().filter(|truth| truth.bbox.iou(&bbox) >= OVERLAP);
+            overlapping.extend(people.map(|truth| (truth.person, number)));
+        }
+        for pair in overlapping {
+            *self.overlaps.entry(pair).or_default() += 1;
         }
     }
 
@@ -240,14 +247,8 @@ impl ClipTally {
         self.figures.sightings += seen.len();
         self.unsure += seen.iter().filter(|sight| sight.unsure || sight.identity.is_none()).count();
         self.people.extend(truth.iter().map(|truth| truth.person));
-        for sight in &seen {
-            let overlapping =
-                || truth.iter().filter(|truth| truth.bbox.iou(&sight.bbox) >= OVERLAP).map(|truth| truth.person);
-            self.tracks.note(sight.track, overlapping());
-            if let Some(identity) = sight.identity {
-                self.identities.note(identity, overlapping());
-            }
-        }
+        self.tracks.note(seen.iter().map(|sight| (sight.track, sight.bbox)), &truth);
+        self.identities.note(seen.iter().filter_map(|sight| Some((sight.identity?, sight.bbox))), &truth);
         let stays = |truth: &Truth, sight: &Sight| self.together.get(&truth.person) == Some(&sight.track);
         let pairs = matched(&truth, &seen, |truth, sight| if stays(truth, sight) { TOGETHER } else { 0.0 });
         self.together.clear();

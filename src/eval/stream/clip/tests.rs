@@ -124,6 +124,14 @@ fn nothing_seen_of_nobody_is_no_number() {
     assert!(found.tracks.mota.is_finite());
 }
 
+#[test]
+fn a_number_that_lies_on_one_person_twice_agrees_once() {
+    let mut tally = ClipTally::new("double");
+    tally.frame(&shown(0, &[person(1, 0.0)]), &[sight(1, Some(7), 0.0), sight(2, Some(7), 1.0)], std::iter::empty());
+    let found = tally.finish();
+    assert_eq!((found.identities.given, found.identities.agreeing), (2, 1));
+}
+
 prop_compose! {
     fn frames()(frames in prop::collection::vec(
         (
