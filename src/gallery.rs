@@ -1,8 +1,11 @@
 //! Fused embeddings -> who it is.
 //!
-//! An *identity* is a number and a *prototype*: the L2-normalised sum of the fused rows that belong to
+//! The *appearance* of a row is the fused row and the row itself, side by side, `[2 D]`: fusion brings the rows of one person
+//! together, and those of strangers dressed alike too; what they were before tells these apart.
+//!
+//! An *identity* is a number and a *prototype*: the L2-normalised sum of the appearances that belong to
 //! it. Fusion changes rows long after they were taken, so a prototype is not frozen: after each forward
-//! pass [`Gallery::follow`] rebuilds it from the *current* fused rows in the neighbour buffer, and adds
+//! pass [`Gallery::follow`] rebuilds it from the *current* appearances of the neighbour buffer, and adds
 //! what [`Gallery::retire`] kept of rows that have left the buffer.
 //!
 //! The answer has three ways ([`Assignment`]): known, new, or unsure with the candidates. All people
@@ -33,6 +36,9 @@ use company::Company;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IdentityId(pub u32);
 
+/// Vectors of an appearance, each `[D]`.
+pub const APPEARANCE: usize = 2;
+
 /// Candidates named in an unsure answer at most.
 pub const MAX_CANDIDATES: usize = 3;
 
@@ -42,9 +48,9 @@ const MAX_RETIRED_WEIGHT: f32 = 8.0;
 /// A person of this frame, to be recognised.
 #[derive(Clone, Copy, Debug)]
 pub struct Query<'a> {
-    /// Mean of the person's fused rows, L2-normalised, `[D]`.
+    /// Mean of the person's appearances, L2-normalised, `[2 D]`.
     pub embedding: &'a [f32],
-    /// Rows that the mean is of.
+    /// Embeddings that the mean is of.
     pub embeddings: u32,
 }
 
@@ -97,14 +103,14 @@ struct Entry {
     retired_weight: f32,
 }
 
-/// All identities, in fixed memory: `MAX_IDENTITIES` prototypes of `D` floats.
+/// All identities, in fixed memory: `MAX_IDENTITIES` prototypes of `2 D` floats.
 pub struct Gallery {
     settings: GallerySettings,
     width: usize,
     entries: heapless::Vec<Entry, MAX_IDENTITIES>,
-    /// Mean of the fused rows that have left the buffer, `[MAX_IDENTITIES, D]`.
+    /// Mean of the appearances that have left the buffer, `[MAX_IDENTITIES, 2 D]`.
     retired: Box<[f32]>,
-    /// Prototypes, `[MAX_IDENTITIES, D]`.
+    /// Prototypes, `[MAX_IDENTITIES, 2 D]`.
     prototypes: Box<[f32]>,
     company: Company,
     matching: Matching,
@@ -117,7 +123,7 @@ pub struct Gallery {
 }
 
 impl Gallery {
-    /// An empty gallery for fused embeddings of `width` floats.
+    /// An empty gallery for appearances of `width` floats, `2 D`.
     pub fn new(settings: GallerySettings, width: usize) -> Self {
         Self {
             settings,
@@ -203,7 +209,7 @@ impl Gallery {
         None
     }
 
-    /// Rebuilds the prototypes from the current fused rows, each `[D]` with its identity.
+    /// Rebuilds the prototypes from the current appearances, each `[2 D]` with its identity.
     ///
     /// Rows of identities that were forgotten are passed over.
     pub fn follow<'a>(&mut self, rows: impl Iterator<Item = (IdentityId, &'a [f32])>) {
@@ -226,7 +232,7 @@ impl Gallery {
         }
     }
 
-    /// Cosine similarity of a fused embedding `[D]` to the prototype of `id`; none if it was forgotten.
+    /// Cosine similarity of an appearance `[2 D]` of length 1 to the prototype of `id`; none if it was forgotten.
     pub fn similarity(&self, id: IdentityId, embedding: &[f32]) -> Option<f32> {
         Some(dot(embedding, self.prototype(self.find(id)?)))
     }
@@ -236,7 +242,7 @@ impl Gallery {
         similarity < self.settings.contradiction
     }
 
-    /// Keeps what a fused row `[D]` of `id` that leaves the buffer says, as a running mean.
+    /// Keeps what an appearance `[2 D]` of `id` that leaves the buffer says, as a running mean.
     pub fn retire(&mut self, id: IdentityId, row: &[f32]) {
         let Some(at) = self.find(id) else { return };
         let entry = &mut self.entries[at];

@@ -1,4 +1,4 @@
-//! Embedding -> row of a fixed buffer: `N` of the embeddings seen, with whom and when.
+//! Embedding -> row of a fixed buffer: `N` of the tracks or embeddings seen, with whom and when.
 //!
 //! Glossary: a *slot* is a place of the buffer; a slot keeps its place for as long as its row lives, and the
 //! filled slots are always `0..len`, so the rows are one matrix `[len, D]` without a gap.
@@ -6,6 +6,7 @@
 mod redundancy;
 mod saved;
 mod settings;
+mod track_rows;
 
 use std::time::Duration;
 
@@ -17,14 +18,15 @@ use redundancy::Redundancy;
 
 pub use redundancy::KEPT_OF_TRACK;
 pub use saved::SavedRow;
-pub use settings::{EvictionPolicy, NeighborSettings};
+pub use settings::{EvictionPolicy, NeighborSettings, RowKind};
+pub use track_rows::MAX_LENGTH;
 
 /// What is known of a row besides its embedding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag {
     /// The track it was taken from.
     pub track: TrackId,
-    /// Time of its frame.
+    /// Time of its frame; of a row of many embeddings, the last of them.
     pub time: Duration,
 }
 
@@ -60,7 +62,8 @@ pub struct Pushed {
     pub evicted: Option<Evicted>,
 }
 
-/// Up to `N` embeddings, `[N, D]`, in memory that never grows.
+/// Up to `N` rows, `[N, D]`, in memory that never grows. A row is an embedding ([`NeighborBuffer::push`]) or the mean of many
+/// of one track ([`NeighborBuffer::blend`]).
 ///
 /// A full buffer overwrites one row in place: one that expired, or else the one that its [`EvictionPolicy`] says.
 #[derive(Clone, Debug)]
@@ -70,9 +73,13 @@ pub struct NeighborBuffer<const N: usize = NEIGHBORS> {
     ttl: Duration,
     rows: Vec<f32>,
     tags: heapless::Vec<Tag, N>,
-    /// How many rows came before each one, `[N]`.
+    /// How many embeddings came before the last one of each row, `[N]`.
     ages: Vec<u64>,
-    /// Rows stored so far.
+    /// Length of the sum of embeddings that each row is the direction of, `[N]`, up to [`MAX_LENGTH`].
+    lengths: Vec<f32>,
+    /// Embeddings in each row, `[N]`.
+    embeddings: Vec<u32>,
+    /// Embeddings stored so far.
     stored: u64,
     /// Kept only where the policy asks for it.
     redundancy: Option<Redundancy>,
@@ -101,8 +108,17 @@ impl<const N: usize> NeighborBuffer<N> {
             EvictionPolicy::Redundant => Some(Redundancy::new(N)),
         };
         let rows = vec![0.0; N * width];
-        let ttl = Duration::MAX;
-        Ok(Self { width, ttl, rows, tags: heapless::Vec::new(), ages: vec![0; N], stored: 0, redundancy })
+        Ok(Self {
+            width,
+            ttl: Duration::MAX,
+            rows,
+            tags: heapless::Vec::new(),
+            ages: vec![0; N],
+            lengths: vec![1.0; N],
+            embeddings: vec![1; N],
+            stored: 0,
+            redundancy,
+        })
     }
 
     /// The same with rows that expire when they are older than `ttl`, by the times of their tags: a full buffer gives these up
@@ -134,6 +150,7 @@ impl<const N: usize> NeighborBuffer<N> {
             }
         };
         self.rows[slot * self.width..][..self.width].copy_from_slice(values);
+        (self.lengths[slot], self.embeddings[slot]) = (1.0, 1);
         self.ages[slot] = self.stored;
         self.stored += 1;
         if let Some(redundancy) = &mut self.redundancy {
@@ -204,7 +221,9 @@ impl<const N: usize> NeighborBuffer<N> {
     /// Bytes held from start to end: the rows, what is known of each, and this struct with its tags.
     pub fn bytes(&self) -> usize {
         let redundancy = self.redundancy.as_ref().map_or(0, Redundancy::bytes);
-        size_of_val(self.rows.as_slice()) + size_of_val(self.ages.as_slice()) + redundancy + size_of::<Self>()
+        let rows = size_of_val(self.rows.as_slice()) + size_of_val(self.ages.as_slice());
+        let means = size_of_val(self.lengths.as_slice()) + size_of_val(self.embeddings.as_slice());
+        rows + means + redundancy + size_of::<Self>()
     }
 }
 

@@ -111,7 +111,7 @@ impl Pipeline {
             tracks: Tracks::new(settings.tracks.clone()),
             crop: settings.crop.clone(),
             backbone,
-            recognition: Recognition::new(online, settings.neighbors.eviction, settings.gallery.clone())?,
+            recognition: Recognition::new(online, &settings.neighbors, settings.gallery.clone())?,
             sightings: heapless::Vec::new(),
             events: heapless::Vec::new(),
             counters: Counters::default(),

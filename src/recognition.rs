@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::backbone::Embedding;
 use crate::error::{Error, Result};
-use crate::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Merge, Query};
-use crate::neighbors::EvictionPolicy;
+use crate::gallery::{APPEARANCE, Assignment, Gallery, GallerySettings, IdentityId, Merge, Query};
+use crate::neighbors::NeighborSettings;
 use crate::nformer::{Online, Recomputed};
 use crate::size::{MAX_PEOPLE, NEIGHBORS};
 use crate::tracks::TrackId;
@@ -97,7 +97,7 @@ pub struct Recognition {
     people: heapless::Vec<Person, MAX_PEOPLE>,
     /// The tracks in view, oldest first.
     visible: heapless::Vec<TrackId, MAX_PEOPLE>,
-    /// Query vectors of one frame, `[MAX_PEOPLE, D]`.
+    /// Query vectors of one frame, `[MAX_PEOPLE, 2 D]`.
     queries: Box<[f32]>,
     changes: heapless::Vec<Change, MAX_CHANGES>,
 }
@@ -108,7 +108,7 @@ impl Recognition {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if `online` has less room than that, or wider rows than this build can hold.
-    pub fn new(online: Online, eviction: EvictionPolicy, gallery: GallerySettings) -> Result<Self> {
+    pub fn new(online: Online, neighbors: &NeighborSettings, gallery: GallerySettings) -> Result<Self> {
         if online.max_rows() < NEIGHBORS {
             let (what, constant) = ("rows of the neighbour buffer", "NEIGHBORS");
             return Err(Error::TooLarge { what, found: NEIGHBORS, max: online.max_rows(), constant });
@@ -116,12 +116,12 @@ impl Recognition {
         let width = online.width();
         Ok(Self {
             width,
-            fusion: Fusion::new(online, eviction, Duration::from_secs(gallery.ttl_s))?,
-            gallery: Gallery::new(gallery, width),
+            fusion: Fusion::new(online, neighbors, Duration::from_secs(gallery.ttl_s))?,
+            gallery: Gallery::new(gallery, APPEARANCE * width),
             released: 0,
             people: heapless::Vec::new(),
             visible: heapless::Vec::new(),
-            queries: vec![0.0; MAX_PEOPLE * width].into(),
+            queries: vec![0.0; MAX_PEOPLE * APPEARANCE * width].into(),
             changes: heapless::Vec::new(),
         })
     }
@@ -208,8 +208,8 @@ impl Recognition {
     /// # Errors
     /// [`Error::EmbeddingWidth`] if it is not as wide as the network's rows.
     pub fn push(&mut self, embedding: Embedding<'_>, track: TrackId, now: Duration) -> Result<()> {
-        let gallery = &mut self.gallery;
-        self.fusion.push(embedding, track, now, |previous, row| gallery.retire(previous, row))
+        let (gallery, person) = (&mut self.gallery, identity_of(&self.people, track));
+        self.fusion.push(embedding, track, person, now, |previous, row| gallery.retire(previous, row))
     }
 
     /// Fuses the rows with those that came since the last call: of everybody known, and of the tracks `asked`.
@@ -236,7 +236,7 @@ impl Recognition {
             let nobody =
                 |track: &&TrackId| people.iter().any(|person| person.track == **track && person.identity.is_none());
             let open = asked.iter().filter(nobody);
-            let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(self.width));
+            let (whose, queries) = queries(open, &self.fusion, self.queries.chunks_exact_mut(APPEARANCE * self.width));
             (whose, self.gallery.assign(&queries, &taken, now))
         };
         for (track, answer) in whose.iter().zip(answers) {
@@ -250,12 +250,19 @@ impl Recognition {
         &self.changes
     }
 
-    /// Compares the newest rows of `track` with the identity it has. Rows that agree become the identity's. Two in a
-    /// row that contradict it take the identity away: the track has gone over to somebody else where two people met.
+    /// Compares what is new of `track` with the identity it has. An embedding that joined a row of the identity agrees. A new row
+    /// that agrees becomes the identity's. Two embeddings that contradict it take the identity away: the track has
+    /// gone over to somebody else where two people met.
     fn confirm(&mut self, track: TrackId) {
         let Some(person) = self.people.iter_mut().find(|person| person.track == track) else { return };
         let Some(identity) = person.identity else { return };
-        let vector = &mut self.queries[..self.width];
+        let vector = &mut self.queries[..APPEARANCE * self.width];
+        if self.fusion.joined(track, identity, vector)
+            && let Some(similarity) = self.gallery.similarity(identity, vector)
+        {
+            (person.similarity, person.certain, person.state) = (Some(similarity), true, State::Known);
+            return;
+        }
         let rows = self.fusion.open_mean(track, vector);
         if rows == 0 {
             return;

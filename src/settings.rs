@@ -126,6 +126,7 @@ impl Settings {
         self.tracks.validate()?;
         self.crop.validate()?;
         self.backbone.validate()?;
+        self.neighbors.validate()?;
         self.nformer.validate()?;
         self.gallery.validate()?;
         self.state.validate()?;

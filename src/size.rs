@@ -5,7 +5,7 @@
 //! memory of a build is known before it runs (`nformer-edge memory` prints it).
 
 /// Rows of the neighbour buffer (`NFORMER_EDGE_NEIGHBORS`).
-pub const NEIGHBORS: usize = from_env(option_env!("NFORMER_EDGE_NEIGHBORS"), 256);
+pub const NEIGHBORS: usize = from_env(option_env!("NFORMER_EDGE_NEIGHBORS"), 64);
 
 /// People handled in one frame: detections, tracks, sightings (`NFORMER_EDGE_MAX_PEOPLE`).
 pub const MAX_PEOPLE: usize = from_env(option_env!("NFORMER_EDGE_MAX_PEOPLE"), 32);

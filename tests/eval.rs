@@ -180,19 +180,29 @@ fn a_folder_with_query_and_gallery_gives_one_object_the_same_every_time() {
 
     assert_eq!([&found["queries"], &found["gallery"], &found["identities"]], [12, 24, 6], "-1 is left out");
     let methods = found["methods"].as_array().expect("methods");
-    let row = |name: &str, protocol: &str, neighbors: Option<u64>| {
+    let kept_as = |name: &str, protocol: &str, neighbors: Option<u64>, rows: Option<&str>| {
         let is_it = |method: &&Value| {
-            method["name"] == name && method["protocol"] == protocol && method["neighbors"].as_u64() == neighbors
+            method["name"] == name
+                && method["protocol"] == protocol
+                && method["neighbors"].as_u64() == neighbors
+                && method["rows"].as_str() == rows
         };
-        methods.iter().find(is_it).unwrap_or_else(|| panic!("no {name}, {protocol}, {neighbors:?} in {methods:?}"))
+        let found = methods.iter().find(is_it);
+        found.unwrap_or_else(|| panic!("no {name}, {protocol}, {neighbors:?}, {rows:?} in {methods:?}"))
     };
+    let row = |name: &str, protocol: &str, neighbors: Option<u64>| kept_as(name, protocol, neighbors, None);
     row("embedding as it is", "transductive", None);
     row("k-reciprocal re-ranking", "transductive", Some(36));
     row("running mean per track", "online", None);
     for neighbors in [8, 300] {
-        row("mean over reciprocal neighbours", "online", Some(neighbors));
-        row("NFormer, untrained", "online", Some(neighbors));
-        row("NFormer", "online", Some(neighbors));
+        for name in ["mean over reciprocal neighbours", "NFormer, untrained", "NFormer"] {
+            let [embedding, track] =
+                ["embedding", "track"].map(|rows| kept_as(name, "online", Some(neighbors), Some(rows)));
+            // Everything of the network is right here, of either kind.
+            if name.starts_with("mean") {
+                assert_ne!(embedding["map"], track["map"], "{neighbors}: tracks of three crops each");
+            }
+        }
     }
     for method in methods {
         for figure in ["map", "rank1", "rank5", "rank10", "minp"] {
@@ -227,7 +237,7 @@ fn lists_choose_on_val_and_the_report_stands_alone() {
     assert_eq!((&found["split"], &found["tuned_on"]), (&"test".into(), &"val".into()));
     assert_eq!((&found["queries"], &found["gallery"]), (&8.into(), &16.into()));
     assert!(found["stream"]["calibration"]["at_1_percent"]["similarity"].is_number());
-    assert_eq!(found["sweep"].as_array().map(Vec::len), Some(5 * (8 + 12)));
+    assert_eq!(found["sweep"].as_array().map(Vec::len), Some(5 * (9 + 12)));
 
     let page = fs::read_to_string(out.join("index.html")).expect("the page");
     for part in ["data:image/jpeg;base64,", "contains pictures of people", "class=\"wrong\"", "t-SNE", "</html>"] {

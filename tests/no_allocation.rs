@@ -13,8 +13,8 @@ use std::time::Duration;
 use counting::{Counting, requests};
 use nformer_edge::backbone::Embedding;
 use nformer_edge::detector::{BBox, Detection};
-use nformer_edge::gallery::{Assignment, Gallery, GallerySettings, IdentityId, Query};
-use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, Tag};
+use nformer_edge::gallery::{APPEARANCE, Assignment, Gallery, GallerySettings, IdentityId, Query};
+use nformer_edge::neighbors::{EvictionPolicy, NeighborBuffer, NeighborSettings, RowKind, Tag};
 use nformer_edge::nformer::{Landmarks, NFormer, Online, Precision, Weights};
 use nformer_edge::recognition::{Change, Recognition};
 use nformer_edge::size::{MAX_PEOPLE, NEIGHBORS};
@@ -137,14 +137,15 @@ fn ten_times_more_people_than_places_for_a_thousand_frames_allocate_nothing() {
 #[test]
 fn a_state_is_written_without_a_request_for_memory() {
     const WIDTH: usize = 32;
-    let mut gallery = Gallery::new(GallerySettings::default(), WIDTH);
+    let mut gallery = Gallery::new(GallerySettings::default(), APPEARANCE * WIDTH);
     let mut buffer = NeighborBuffer::<16>::new(WIDTH, EvictionPolicy::Redundant).unwrap();
     let mut random = Random::new(4);
     for number in 0..12 {
-        let mut row = vec![0.0; WIDTH];
+        let mut row = vec![0.0; APPEARANCE * WIDTH];
         row.fill_with(|| random.value());
-        let embedding = Embedding::normalise(&mut row).unwrap();
-        gallery.assign(&[Query { embedding: embedding.as_slice(), embeddings: 5 }], &[], Duration::from_secs(number));
+        let appearance = Embedding::normalise(&mut row).unwrap();
+        gallery.assign(&[Query { embedding: appearance.as_slice(), embeddings: 5 }], &[], Duration::from_secs(number));
+        let embedding = Embedding::normalise(&mut row[..WIDTH]).unwrap();
         buffer.push(embedding, Tag { track: TrackId(1), time: Duration::from_secs(number) }).unwrap();
     }
     let head = state::Head {
@@ -166,12 +167,20 @@ fn a_state_is_written_without_a_request_for_memory() {
 
 #[test]
 fn two_thousand_frames_of_recognition_allocate_nothing() {
+    // 400 tracks of ten embeddings each.
+    for (rows, evictions) in [(RowKind::Track, 300), (RowKind::Embedding, 1_000)] {
+        frames_of_recognition(rows, evictions);
+    }
+}
+
+fn frames_of_recognition(rows: RowKind, evictions: u64) {
     const WIDTH: usize = 32;
     let shape = Shape { width: WIDTH, heads: 2, layers: 1, feed_forward: 64, agents: 3, mean_weight: 0.5 };
     let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", "2")]);
     let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
     let online = Online::new(weights, NEIGHBORS, 5).unwrap();
-    let mut recognition = Recognition::new(online, EvictionPolicy::Redundant, GallerySettings::default()).unwrap();
+    let neighbors = NeighborSettings { rows, ..NeighborSettings::default() };
+    let mut recognition = Recognition::new(online, &neighbors, GallerySettings::default()).unwrap();
     let mut random = Random::new(5);
     let mut row = vec![0.0; WIDTH];
     let (mut identified, mut left) = (0, 0);
@@ -199,5 +208,5 @@ fn two_thousand_frames_of_recognition_allocate_nothing() {
     });
     assert_eq!(count, 0);
     assert!(identified > 50 && left > 50, "somebody is recognised: {identified} {left}");
-    assert!(recognition.evictions() > 1_000, "and the buffer was full: {}", recognition.evictions());
+    assert!(recognition.evictions() > evictions, "and the buffer was full: {}", recognition.evictions());
 }

@@ -222,7 +222,13 @@ fn a_state_of_a_larger_build_fits() {
     embedding[1] = 1.0;
     let row = |age| Row {
         owner: None,
-        row: SavedRow { tag: Tag { track: TrackId(1), time: Duration::ZERO }, age, embedding: embedding.clone() },
+        row: SavedRow {
+            tag: Tag { track: TrackId(1), time: Duration::ZERO },
+            age,
+            length: 1.0,
+            embeddings: 1,
+            embedding: embedding.clone(),
+        },
     };
     let head = Head {
         width: embedding.len(),

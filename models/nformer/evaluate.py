@@ -15,10 +15,10 @@ from torch.nn import functional as F
 
 from features import DEFAULT_BACKBONE, DEFAULT_SHARED, Crop, Market, split_rows
 from nformer import load, neighbourhood_mean, reciprocal_neighbours
-from retrieval import Lists, online_neighbours, scores
+from retrieval import Lists, online_neighbours, scores, track_means, track_numbers
 
 BUFFERS = (64, 256)
-SEARCHED_K = (3, 4, 5, 6, 8, 10, 15, 20)
+SEARCHED_K = (2, 3, 4, 5, 6, 8, 10, 15, 20)
 FALSE_MATCH_RATES = (0.01, 0.05)
 
 
@@ -30,7 +30,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out"), help="cached features")
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--pool-k", type=int, default=10, help="k of the control without training in one pool, chosen on val")
-    parser.add_argument("--online-k", type=int, nargs=len(BUFFERS), default=(3, 5), help="the same online, for each buffer")
+    parser.add_argument("--online-k", type=int, nargs=len(BUFFERS), default=(3, 5), help="the same online, for each buffer of crops")
+    parser.add_argument("--track-k", type=int, nargs=len(BUFFERS), default=(3, 3), help="the same for each buffer of tracks")
     parser.add_argument("--search-k", action="store_true", help="show the control for several k; for val only")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
@@ -93,13 +94,19 @@ def main() -> None:
     for k in SEARCHED_K if args.search_k else (args.pool_k,):
         report(f"mean over reciprocal neighbours, k {k}, one pool", mean_rows(rows, reciprocal_neighbours(rows, k)), lists)
     report(f"NFormer, k {top_k}, one pool", model(rows, reciprocal_neighbours(rows, top_k)), lists)
+    tracks = track_numbers(crops)
+    means = track_means(rows, tracks)
+    report("running mean per track", means, lists)
     streams = {"embedding as it is": rows}
-    for buffer, online_k in zip(BUFFERS, args.online_k, strict=True):
-        for k in SEARCHED_K if args.search_k else (online_k,):
-            report(f"mean over reciprocal neighbours, k {k}, online, N {buffer}", mean_rows(rows, online_neighbours(rows, buffer, k)), lists)
-        fused = model(rows, online_neighbours(rows, buffer, top_k))
-        report(f"NFormer, k {top_k}, online, N {buffer}", fused, lists)
-        streams[f"NFormer, online, N {buffer}"] = fused
+    for kind, held, owners, controls in (("crops", rows, None, args.online_k), ("tracks", means, tracks, args.track_k)):
+        for buffer, online_k in zip(BUFFERS, controls, strict=True):
+            where = f"online, N {buffer} {kind}"
+            for k in SEARCHED_K if args.search_k else (online_k,):
+                neighbours = online_neighbours(held, buffer, k, owners)
+                report(f"mean over reciprocal neighbours, k {k}, {where}", mean_rows(held, neighbours), lists)
+            fused = model(held, online_neighbours(held, buffer, top_k, owners))
+            report(f"NFormer, k {top_k}, {where}", fused, lists)
+            streams[f"NFormer, {where}"] = fused
     print()
     for name, stream in streams.items():
         report_thresholds(name, stream, crops)

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from features import DEFAULT_BACKBONE, DEFAULT_SHARED, Crop, Market, fold_of, split_rows, unit_rows, unseen_rows
 from nformer import NFormer, Shape, reciprocal_neighbours, save
-from retrieval import Lists, online_neighbours, scores
+from retrieval import Lists, online_neighbours, scores, track_means, track_numbers
 
 TRAINED_ON = "Market-1501 train split (421 identities); research data"
 
@@ -33,8 +33,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--heads", type=int, default=2)
     parser.add_argument("--feed-forward", type=int, default=8)
     parser.add_argument("--landmarks", type=int, default=64)
-    parser.add_argument("--top-k", type=int, default=8)
-    parser.add_argument("--attention-temperature", type=float, default=0.22, help="at the start; later it is learned")
+    parser.add_argument("--top-k", type=int, default=5)
+    parser.add_argument("--attention-temperature", type=float, default=0.2, help="at the start; later it is learned")
     parser.add_argument("--share", type=float, default=50.0, help="weight of the neighbours beside the row itself, at the start")
     parser.add_argument("--mean-weight", type=float, default=0.05, help="w of the head at the start")
     parser.add_argument("--seen", type=float, default=0.0, help="share of the shipped backbone's own row in a training row")
@@ -55,11 +55,13 @@ def arguments() -> argparse.Namespace:
 
 
 class Streams:
-    """Draws training streams: all crops of some people of one fold, in order of capture, as a device would see them."""
+    """Draws training streams: all crops of some people of one fold, in order of capture, as a device would see them. A row is the
+    mean of its track so far, and the buffer holds one row a track."""
 
     def __init__(self, crops: list[Crop], rows: np.ndarray, folds: np.ndarray, args: argparse.Namespace) -> None:
         self.args = args
-        self.rows = rows
+        self.tracks = np.array(track_numbers(crops))
+        self.rows = track_means(torch.from_numpy(rows), self.tracks.tolist())
         self.identities = np.array([crop.identity for crop in crops])
         self.cameras = np.array([crop.camera for crop in crops])
         used = np.unique(folds) if args.only_fold is None else [args.only_fold]
@@ -71,8 +73,8 @@ class Streams:
         people = self.people[self.rng.integers(len(self.people))]
         count = min(len(people), int(self.rng.choice(self.args.people)))
         chosen = np.flatnonzero(np.isin(self.identities, self.rng.choice(people, count, replace=False)))
-        rows = torch.from_numpy(self.rows[chosen])
-        neighbours = online_neighbours(rows, int(self.rng.choice(self.args.buffers)), self.args.top_k)
+        rows = self.rows[torch.from_numpy(chosen)]
+        neighbours = online_neighbours(rows, int(self.rng.choice(self.args.buffers)), self.args.top_k, self.tracks[chosen].tolist())
         return rows, torch.from_numpy(self.identities[chosen]), torch.from_numpy(self.cameras[chosen]), neighbours
 
 
@@ -131,6 +133,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        # The program refuses a path that subtracts.
+        self.model.mean_weight.data.clamp_(min=0)
         self.schedule.step()
         self.done += 1
         return loss.item()
@@ -146,17 +150,19 @@ class Trainer:
 
 
 class Validation:
-    """`val` in one pool and in buffers of 64 and 256; the neighbours are found once."""
+    """`val` in one pool, and with one row a track in buffers of 64 and 256; the neighbours are found once."""
 
-    def __init__(self, rows: np.ndarray, lists: Lists, top_k: int) -> None:
-        self.rows, self.lists = torch.from_numpy(rows), lists
-        self.masks = {"pool": reciprocal_neighbours(self.rows, top_k)}
-        self.masks |= {f"online {buffer}": online_neighbours(self.rows, buffer, top_k) for buffer in (64, 256)}
+    def __init__(self, crops: list[Crop], rows: np.ndarray, lists: Lists, top_k: int) -> None:
+        self.lists = lists
+        plain, tracks = torch.from_numpy(rows), track_numbers(crops)
+        means = track_means(plain, tracks)
+        self.streams = {"pool": (plain, reciprocal_neighbours(plain, top_k))}
+        self.streams |= {f"online {buffer}": (means, online_neighbours(means, buffer, top_k, tracks)) for buffer in (64, 256)}
 
     @torch.no_grad()
     def report(self, model: NFormer) -> str:
         """mAP and Rank-1 of each."""
-        found = {name: scores(model(self.rows, mask), self.lists) for name, mask in self.masks.items()}
+        found = {name: scores(model(rows, mask), self.lists) for name, (rows, mask) in self.streams.items()}
         return "  ".join(f"{name} {mean_ap:.1f}/{rank_1:.1f}" for name, (mean_ap, rank_1) in found.items())
 
 
@@ -171,7 +177,7 @@ def main() -> None:
     if args.unseen:
         rows = unit_rows(args.seen * rows + (1 - args.seen) * unseen_rows(crops, rows, args.unseen, args.out))
     val_crops, val_rows = split_rows(market, "val", args.backbone, args.out)
-    validation = Validation(val_rows, Lists(market, "val", val_crops), args.top_k)
+    validation = Validation(val_crops, val_rows, Lists(market, "val", val_crops), args.top_k)
 
     streams = Streams(crops, rows, folds, args)
     trainer = Trainer(rows, args)

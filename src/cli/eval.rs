@@ -14,8 +14,11 @@ use nformer_edge::Error;
 use nformer_edge::backbone::Backbone;
 use nformer_edge::eval::market::{Dataset, Split};
 use nformer_edge::eval::mot::Sequence;
-use nformer_edge::eval::{self, BackboneCost, Bench, Network, Outcome, Pictures, Rows, Setup, StreamSetup};
+use nformer_edge::eval::{
+    self, Arrivals, BackboneCost, Bench, BufferSetup, Network, Outcome, Pictures, Rows, Setup, StreamSetup,
+};
 use nformer_edge::model::{Card, Contract};
+use nformer_edge::neighbors::RowKind;
 use nformer_edge::pipeline::load_weights;
 use nformer_edge::settings::Settings;
 use nformer_edge::size::NEIGHBORS;
@@ -37,7 +40,8 @@ Clips (--protocol stream alone):
 Protocols:
   transductive  query and gallery fused in one pool, as in the paper
   online        crops in the order they were filmed, cameras interleaved by frame number; each is fused once, at its
-                arrival, in a first-in first-out buffer of the last N rows; those fused rows are ranked
+                arrival, in a buffer of N rows, of which the one that got nothing new for longest makes room; those
+                fused rows are ranked. A row is a crop, or the mean of a track so far, as the program keeps them
   stream        (when asked for) crops as tracks through buffer, network and gallery with the program's settings: who
                 keeps the number when coming back, and thresholds chosen on `val`; for a clip, the whole program
 
@@ -57,7 +61,7 @@ pub(crate) struct EvalArgs {
     /// Only these protocols [default: transductive and online]
     #[arg(long, value_enum, value_delimiter = ',')]
     protocol: Vec<ProtocolArg>,
-    /// Rows N of the online buffer, one part of the table each [default: 64 and NEIGHBORS of this build]
+    /// Rows N of the online buffer, one part of the table each [default: 64, 256 and NEIGHBORS of this build]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=32768))]
     buffer: Vec<u16>,
     /// k of the mean over reciprocal neighbours [default: the best on `val`, else that of the network]
@@ -135,7 +139,7 @@ pub(crate) fn eval(args: &EvalArgs) -> Result<ExitCode> {
         mmac: eval::backbone_multiply_adds(&card)?.unwrap_or(0.0) / 1e6,
         bytes: backbone.bytes(),
     };
-    let setup = setup(args, network, cost, tuning.as_ref())?;
+    let setup = setup(args, &settings, network, cost, tuning.as_ref())?;
     let outcome = measure(args, &settings, &setup, &reported, tuning.as_ref())?;
     show::table(&outcome);
     if let Some(folder) = &args.report {
@@ -165,12 +169,13 @@ impl EvalArgs {
     }
 }
 
-/// Writes the page, with rows fused online in the largest buffer of the table.
+/// Writes the page, with rows fused online in a buffer as the program's.
 fn report(folder: &Path, outcome: &Outcome, setup: &Setup, on: &Embedded) -> Result<PathBuf> {
     let Network { top_k, .. } = setup.network;
-    let buffer = setup.buffers.last().copied().unwrap_or(NEIGHBORS);
-    let fused = setup.network.fuse(&on.rows, Some(buffer))?.rows;
-    let how = format!("fused online, N {buffer}, k {top_k}");
+    let (rows, buffer) = (setup.swept_rows, NEIGHBORS);
+    let arrivals = Arrivals::new(rows, buffer, &on.split, &on.rows, setup.fps, setup.track_gap)?;
+    let fused = setup.network.fuse(&on.rows, Some(&arrivals))?.rows;
+    let how = format!("fused online, one row {}, N {buffer}, k {top_k}", show::row_of(rows));
     let page = eval::page(outcome, &Pictures { split: &on.split, before: &on.rows, after: &fused, how: &how })?;
     let path = folder.join("index.html");
     let failed = |source| Error::Write { what: "report", path: path.clone(), source };
@@ -180,20 +185,36 @@ fn report(folder: &Path, outcome: &Outcome, setup: &Setup, on: &Embedded) -> Res
 }
 
 /// Chooses what the table is made with; k of the mean on `tuning`.
-fn setup(args: &EvalArgs, network: Network, backbone: BackboneCost, tuning: Option<&Embedded>) -> Result<Setup> {
-    let mut buffers: Vec<usize> = args.buffer.iter().map(|n| usize::from(*n)).collect();
-    if buffers.is_empty() {
-        buffers = vec![64, NEIGHBORS];
+fn setup(
+    args: &EvalArgs,
+    settings: &Settings,
+    network: Network,
+    backbone: BackboneCost,
+    tuning: Option<&Embedded>,
+) -> Result<Setup> {
+    let mut sizes: Vec<usize> = args.buffer.iter().map(|n| usize::from(*n)).collect();
+    if sizes.is_empty() {
+        sizes = vec![64, 256, NEIGHBORS];
     }
-    buffers.sort_unstable();
-    buffers.dedup();
-    let k = |buffer: Option<usize>| match (args.mean_k, tuning) {
+    sizes.sort_unstable();
+    sizes.dedup();
+    let (fps, track_gap) = (args.crop_fps(), args.track_gap());
+    let mean_k = |online: Option<(RowKind, usize)>| match (args.mean_k, tuning) {
         (Some(k), _) => Ok(usize::from(k)),
-        (None, Some(Embedded { split, rows })) => Bench::best_mean_k(split, rows, buffer),
+        (None, Some(Embedded { split, rows })) => {
+            let arrivals = |(kind, size)| Arrivals::new(kind, size, split, rows, fps, track_gap);
+            Bench::best_mean_k(split, rows, online.map(arrivals).transpose()?.as_ref())
+        }
         (None, None) => Ok(network.top_k),
     };
-    let (pool_k, online_k) = (k(None)?, buffers.iter().map(|buffer| k(Some(*buffer))).collect::<Result<_, _>>()?);
-    Ok(Setup { pool_k, online_k, buffers, network, track_gap: args.track_gap(), fps: args.crop_fps(), backbone })
+    let mut buffers = Vec::new();
+    for capacity in sizes {
+        for rows in [RowKind::Embedding, RowKind::Track] {
+            buffers.push(BufferSetup { capacity, rows, mean_k: mean_k(Some((rows, capacity)))? });
+        }
+    }
+    let (pool_k, swept_rows) = (mean_k(None)?, settings.neighbors.rows);
+    Ok(Setup { pool_k, buffers, swept_rows, network, track_gap, fps, backbone })
 }
 
 fn measure(
@@ -251,7 +272,7 @@ fn stream_setup(args: &EvalArgs, settings: &Settings, network: &Network) -> Stre
     StreamSetup {
         weights: network.weights.clone().with_precision(network.precision),
         top_k: network.top_k,
-        eviction: settings.neighbors.eviction,
+        neighbors: settings.neighbors.clone(),
         gallery: settings.gallery.clone(),
         fps: args.crop_fps(),
         track_gap: args.track_gap(),

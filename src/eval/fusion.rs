@@ -1,5 +1,6 @@
 //! The fusion network over a split, in one pool or online, and what that costs.
 
+use super::arrivals::Arrivals;
 use super::rows::Rows;
 use crate::error::Result;
 use crate::nformer::{Landmarks, NFormer, Online, Weights};
@@ -35,23 +36,24 @@ pub fn fuse_pool(weights: &Weights, top_k: usize, rows: &Rows) -> Result<FusedRo
     })
 }
 
-/// Each row fused once, when it comes, in a buffer of the last `capacity` rows (FIFO).
+/// Each row fused once, when it comes into the buffer.
 ///
-/// [`Online`] takes its room when it is made, so `capacity` is not bound to the sizes of this build.
+/// [`Online`] takes its room when it is made, so the capacity is not bound to the sizes of this build.
 ///
 /// # Errors
 /// As [`Online::new`] and [`Online::fused`].
-pub fn fuse_online(weights: &Weights, capacity: usize, top_k: usize, rows: &Rows) -> Result<FusedRows> {
+pub fn fuse_online(weights: &Weights, top_k: usize, arrivals: &Arrivals) -> Result<FusedRows> {
+    let Arrivals { capacity, ref rows, ref slots, .. } = *arrivals;
     let cost = RowCost::new(weights, top_k);
     let mut network = Online::new(weights.clone(), capacity, top_k)?;
     let mut finals = Rows::with_capacity(rows.width(), rows.len());
     let mut buffer = Vec::with_capacity(capacity.min(rows.len()) * rows.width());
-    for index in 0..rows.len() {
-        let slot = index % capacity;
-        if index < capacity {
+    for (index, &slot) in slots.iter().enumerate() {
+        let start = slot * rows.width();
+        if start == buffer.len() {
             buffer.extend_from_slice(rows.row(index));
         } else {
-            buffer[slot * rows.width()..][..rows.width()].copy_from_slice(rows.row(index));
+            buffer[start..][..rows.width()].copy_from_slice(rows.row(index));
         }
         network.replace(slot, &buffer)?;
         finals.push(network.fused(&buffer, slot)?)?;
@@ -99,19 +101,31 @@ impl RowCost {
 
 #[cfg(test)]
 mod tests {
+    use super::super::arrivals::tests::{made, standing};
     use super::super::random::Random;
     use super::super::untrained::weights;
     use super::*;
+    use crate::neighbors::RowKind;
 
     fn rows(count: usize) -> Rows {
         let mut random = Random::new(5);
         Rows::normalised(16, (0..count * 16).map(|_| random.normal() as f32).collect()).unwrap()
     }
 
+    /// Each row one of its own, in a buffer of the last ten.
+    fn last_ten() -> Arrivals {
+        Arrivals {
+            kind: RowKind::Embedding,
+            capacity: 10,
+            slots: (0..30).map(|row| row % 10).collect(),
+            rows: rows(30),
+        }
+    }
+
     #[test]
     fn online_is_the_last_row_of_a_pool_of_the_last_rows() {
         let (weights, rows) = (weights(16, 2, 2, 24, 3, 1).unwrap(), rows(30));
-        let online = fuse_online(&weights, 10, 4, &rows).unwrap();
+        let online = fuse_online(&weights, 4, &last_ten()).unwrap();
         for last in [0, 4, 9, 10, 29] {
             let mut window = Rows::with_capacity(16, 10);
             ((last + 1_usize).saturating_sub(10)..=last).for_each(|row| window.push(rows.row(row)).unwrap());
@@ -124,10 +138,26 @@ mod tests {
     }
 
     #[test]
+    fn with_a_row_a_track_it_is_that_of_a_pool_of_the_latest_row_of_each() {
+        let (weights, (arrivals, tracks)) = (weights(16, 2, 2, 24, 3, 1).unwrap(), made(60, 16, 6));
+        let online = fuse_online(&weights, 3, &arrivals).unwrap();
+        for last in 0..60 {
+            let mut window = Rows::with_capacity(16, 6);
+            let standing = standing(&tracks, last, 6);
+            standing.iter().for_each(|row| window.push(arrivals.rows.row(*row)).unwrap());
+            let pool = fuse_pool(&weights, 3, &window).unwrap();
+            for (found, expected) in online.rows.row(last).iter().zip(pool.rows.row(standing.len() - 1)) {
+                // Only the order of slots differs, and with it the order of sums.
+                assert!((found - expected).abs() < 1e-5, "row {last}");
+            }
+        }
+    }
+
+    #[test]
     fn one_layer_costs_what_its_formula_says() {
         let weights = weights(16, 2, 1, 24, 3, 1).unwrap();
         let expected = 16.0 * 12.0 + 4.0 * (6.0 + 32.0) + 16.0 * (32.0 + 48.0);
-        let online = fuse_online(&weights, 10, 4, &rows(30)).unwrap();
+        let online = fuse_online(&weights, 4, &last_ten()).unwrap();
         assert!((online.multiply_adds - expected - 160.0).abs() < 1e-6, "{}", online.multiply_adds);
         let pool = fuse_pool(&weights, 4, &rows(30)).unwrap();
         assert!((pool.multiply_adds - expected - 480.0).abs() < 1e-6, "{}", pool.multiply_adds);

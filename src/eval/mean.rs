@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::arrivals::Arrivals;
 use super::market::Crop;
 use super::rows::Rows;
 use crate::error::Result;
@@ -41,22 +42,27 @@ pub fn pool_means(rows: &Rows, ks: &[usize]) -> Result<Vec<Rows>> {
     Ok(means)
 }
 
-/// The same for rows that come one after the other into a buffer of the last `capacity`: row i as it is fused when it
-/// comes, never touched again. Among equally similar rows the lower slot (row number modulo `capacity`) wins.
+/// The same for rows that come one after the other into a buffer: arrival i as it is fused when it comes, never touched
+/// again. Among equally similar rows the lower slot wins.
 ///
 /// # Errors
 /// None for rows of one width.
-pub fn online_means(rows: &Rows, capacity: usize, ks: &[usize]) -> Result<Vec<Rows>> {
-    let capacity = capacity.clamp(1, rows.len().max(1));
-    // Similarity of each slot to each, `[capacity, capacity]`.
+pub fn online_means(arrivals: &Arrivals, ks: &[usize]) -> Result<Vec<Rows>> {
+    let Arrivals { rows, slots, .. } = arrivals;
+    let capacity = arrivals.capacity.min(rows.len());
+    // Similarity of each slot to each, `[capacity, capacity]`, and which arrival stands in a slot now.
     let mut similarity = vec![0.0; capacity * capacity];
+    let mut standing: Vec<usize> = Vec::with_capacity(capacity);
     let mut means = empty(rows, ks);
-    for row in 0..rows.len() {
-        let (slot, held) = (row % capacity, capacity.min(row + 1));
-        // The row that stands in slot s now.
-        let standing = |other: usize| row - (row + capacity - other) % capacity;
-        for other in 0..held {
-            let value = if other == slot { f32::INFINITY } else { dot(rows.row(row), rows.row(standing(other))) };
+    for (row, &slot) in slots.iter().enumerate() {
+        if slot == standing.len() {
+            standing.push(row);
+        } else {
+            standing[slot] = row;
+        }
+        let held = standing.len();
+        for (other, &that) in standing.iter().enumerate() {
+            let value = if other == slot { f32::INFINITY } else { dot(rows.row(row), rows.row(that)) };
             similarity[slot * capacity + other] = value;
             similarity[other * capacity + slot] = value;
         }
@@ -66,7 +72,7 @@ pub fn online_means(rows: &Rows, capacity: usize, ks: &[usize]) -> Result<Vec<Ro
             list
         };
         let mutual: Vec<Mutual> = mutual(slot, &list(slot), |other| place_in(&list(other), slot))
-            .map(|mutual| Mutual { row: standing(mutual.row), ..mutual })
+            .map(|mutual| Mutual { row: standing[mutual.row], ..mutual })
             .collect();
         add_means(rows, &mutual, ks, &mut means)?;
     }
@@ -157,9 +163,17 @@ fn add_means(rows: &Rows, mutual: &[Mutual], ks: &[usize], means: &mut [Rows]) -
 mod tests {
     use std::path::PathBuf;
 
+    use super::super::arrivals::tests::{made, standing};
     use super::super::random::Random;
     use super::*;
+    use crate::neighbors::RowKind;
     use crate::nformer::{Landmarks, NFormer};
+
+    /// Each of `rows` one of its own, in a buffer of the last `capacity`.
+    fn first_in_first_out(rows: &Rows, capacity: usize) -> Arrivals {
+        let slots = (0..rows.len()).map(|row| row % capacity).collect();
+        Arrivals { kind: RowKind::Embedding, capacity, slots, rows: rows.clone() }
+    }
 
     fn rows(count: usize, width: usize, seed: u64) -> Rows {
         let mut random = Random::new(seed);
@@ -191,7 +205,7 @@ mod tests {
     #[test]
     fn online_is_a_pool_of_the_last_rows() {
         let (all, capacity, ks) = (rows(40, 6, 9), 12, [2, 5]);
-        let online = online_means(&all, capacity, &ks).unwrap();
+        let online = online_means(&first_in_first_out(&all, capacity), &ks).unwrap();
         for last in 0..40 {
             let first = (last + 1_usize).saturating_sub(capacity);
             let mut window = Rows::with_capacity(6, capacity);
@@ -205,9 +219,26 @@ mod tests {
     }
 
     #[test]
+    fn online_with_a_row_a_track_is_a_pool_of_the_latest_row_of_each() {
+        let (capacity, ks) = (7, [2, 5]);
+        let (arrivals, tracks) = made(90, 6, capacity);
+        let online = online_means(&arrivals, &ks).unwrap();
+        for last in 0..90 {
+            let mut window = Rows::with_capacity(6, capacity);
+            let standing = standing(&tracks, last, capacity);
+            standing.iter().for_each(|row| window.push(arrivals.rows.row(*row)).unwrap());
+            for (online, pool) in online.iter().zip(pool_means(&window, &ks).unwrap()) {
+                for (found, expected) in online.row(last).iter().zip(pool.row(standing.len() - 1)) {
+                    assert!((found - expected).abs() < 1e-5, "row {last}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn one_neighbour_is_the_row_itself() {
         let rows = rows(10, 4, 1);
-        for means in [pool_means(&rows, &[1]).unwrap(), online_means(&rows, 100, &[1]).unwrap()] {
+        for means in [pool_means(&rows, &[1]).unwrap(), online_means(&first_in_first_out(&rows, 100), &[1]).unwrap()] {
             for (found, expected) in means[0].as_slice().iter().zip(rows.as_slice()) {
                 assert!((found - expected).abs() < 1e-6);
             }

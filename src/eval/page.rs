@@ -13,6 +13,7 @@ use super::rows::Rows;
 use super::stream::{StreamFigures, Tally};
 use super::table::{Method, Protocol};
 use crate::error::Result;
+use crate::neighbors::RowKind;
 use crate::nformer::Precision;
 use chart::{Chart, Line, Series, put};
 
@@ -105,7 +106,7 @@ impl Pictures<'_> {
 
 fn table(methods: &[&Method]) -> String {
     let mut html = String::from(
-        "<table><tr><th>method<th>N<th>k<th>layers<th>numbers<th>mAP<th>R1<th>R5<th>R10<th>mINP<th>M multiply-adds added\
+        "<table><tr><th>method<th>row<th>N<th>k<th>layers<th>numbers<th>mAP<th>R1<th>R5<th>R10<th>mINP<th>M multiply-adds added\
          <th>kB added</tr>",
     );
     let best = methods.iter().map(|method| method.scores.map).fold(f64::NEG_INFINITY, f64::max);
@@ -115,8 +116,9 @@ fn table(methods: &[&Method]) -> String {
         put(
             &mut html,
             format_args!(
-                "<tr{class}><td>{}<td>{}<td>{}<td>{}<td>{}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.3}<td>{}</tr>",
+                "<tr{class}><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.1}<td>{:.3}<td>{}</tr>",
                 escape(&method.name),
+                row(method),
                 number(method.neighbors),
                 number(method.top_k),
                 number(method.layers),
@@ -352,6 +354,14 @@ fn thresholds(curve: &Curve) -> String {
 
 fn number(number: Option<usize>) -> String {
     number.map_or("–".into(), |number| number.to_string())
+}
+
+fn row(method: &Method) -> &'static str {
+    match method.rows {
+        None => "–",
+        Some(RowKind::Track) => "a track",
+        Some(RowKind::Embedding) => "a crop",
+    }
 }
 
 fn precision(method: &Method) -> &'static str {

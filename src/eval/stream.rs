@@ -19,7 +19,7 @@ use super::rows::Rows;
 use crate::backbone::Embedding;
 use crate::error::Result;
 use crate::gallery::{GallerySettings, Merge};
-use crate::neighbors::EvictionPolicy;
+use crate::neighbors::NeighborSettings;
 use crate::nformer::{Online, Weights};
 use crate::recognition::{Change, Recognition, State};
 use crate::size::NEIGHBORS;
@@ -35,8 +35,8 @@ pub struct StreamSetup {
     pub weights: Weights,
     /// Neighbours k in a buffer that is full enough.
     pub top_k: usize,
-    /// Which row makes room.
-    pub eviction: EvictionPolicy,
+    /// What a row is, and which one makes room.
+    pub neighbors: NeighborSettings,
     /// When a person counts as known.
     pub gallery: GallerySettings,
     /// Frames a second of the recordings.
@@ -99,7 +99,7 @@ pub fn replay(split: &Split, rows: &Rows, setup: &StreamSetup) -> Result<StreamF
         })
         .collect();
     let online = Online::new(setup.weights.clone(), NEIGHBORS, setup.top_k)?;
-    let mut recognition = Recognition::new(online, setup.eviction, setup.gallery.clone())?;
+    let mut recognition = Recognition::new(online, &setup.neighbors, setup.gallery.clone())?;
     let ends: BTreeMap<u32, usize> = steps.iter().enumerate().map(|(at, step)| (step.track, at)).collect();
     let (mut answers, mut merges) = (Vec::with_capacity(steps.len()), Vec::new());
     for frame in steps.chunk_by(|one, next| (one.time, one.camera) == (next.time, next.camera)) {

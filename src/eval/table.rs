@@ -7,13 +7,14 @@ use serde::Serialize;
 use super::market::Split;
 use super::metrics::Scores;
 use super::rows::Rows;
-use super::{FusedRows, fuse_online, fuse_pool, mean, rerank, untrained};
+use super::{Arrivals, FusedRows, fuse_online, fuse_pool, mean, rerank, untrained};
 use crate::error::Result;
+use crate::neighbors::RowKind;
 use crate::nformer::{Precision, Weights};
 use crate::size::MAX_TOP_K;
 
 /// Neighbours that are tried for the mean without training, and its sweep.
-pub const MEAN_KS: [usize; 8] = [3, 4, 5, 6, 8, 10, 15, 20];
+pub const MEAN_KS: [usize; 9] = [2, 3, 4, 5, 6, 8, 10, 15, 20];
 
 /// Neighbours of the network in a sweep.
 const NETWORK_KS: [usize; 6] = [3, 5, 8, 10, 15, 20];
@@ -27,7 +28,7 @@ const SWEPT_BUFFERS: [usize; 5] = [64, 128, 256, 512, 1024];
 pub enum Protocol {
     /// Query and gallery in one pool.
     Transductive,
-    /// In order of capture, each crop once, in a buffer of the last N.
+    /// In order of capture, each crop once, in a buffer of N rows.
     Online,
 }
 
@@ -51,6 +52,8 @@ pub struct Method {
     pub protocol: Protocol,
     /// Rows held: N online, all of them in one pool; none where no row sees another.
     pub neighbors: Option<usize>,
+    /// What a row of the buffer stands for; none in one pool, or where no row sees another.
+    pub rows: Option<RowKind>,
     /// Neighbours k of a row.
     pub top_k: Option<usize>,
     /// Layers of a network.
@@ -83,17 +86,28 @@ pub struct Network {
     pub precision: Precision,
 }
 
+/// A buffer of the online protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct BufferSetup {
+    /// Rows N.
+    pub capacity: usize,
+    /// What a row stands for.
+    pub rows: RowKind,
+    /// k of the mean without training.
+    pub mean_k: usize,
+}
+
 /// What the table is made with.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// Rows of the buffer, one part of the table each.
-    pub buffers: Vec<usize>,
+    /// The buffers, one part of the table each.
+    pub buffers: Vec<BufferSetup>,
+    /// What a row of the buffer stands for in the sweep.
+    pub swept_rows: RowKind,
     /// The fusion network.
     pub network: Network,
     /// k of the mean without training, in one pool.
     pub pool_k: usize,
-    /// The same for each of `buffers`.
-    pub online_k: Vec<usize>,
     /// Longest gap within a track.
     pub track_gap: Duration,
     /// Frames a second of the recordings.
@@ -113,6 +127,7 @@ pub struct Bench<'a> {
 #[derive(Clone, Copy)]
 struct Extra {
     neighbors: Option<usize>,
+    rows: Option<RowKind>,
     top_k: Option<usize>,
     layers: Option<usize>,
     precision: Precision,
@@ -121,8 +136,15 @@ struct Extra {
 }
 
 impl Extra {
-    const NONE: Self =
-        Self { neighbors: None, top_k: None, layers: None, precision: Precision::F32, multiply_adds: 0.0, bytes: 0 };
+    const NONE: Self = Self {
+        neighbors: None,
+        rows: None,
+        top_k: None,
+        layers: None,
+        precision: Precision::F32,
+        multiply_adds: 0.0,
+        bytes: 0,
+    };
 }
 
 impl<'a> Bench<'a> {
@@ -151,13 +173,14 @@ impl<'a> Bench<'a> {
     /// # Errors
     /// What the fusion network refuses.
     pub fn online(&self) -> Result<Vec<Method>> {
-        let Setup { network, buffers, online_k, .. } = self.setup;
+        let Setup { network, buffers, .. } = self.setup;
         let mut table = vec![self.plain(Protocol::Online), self.track_means()?];
         let control = Network { weights: untrained(&network.weights, untrained::SEED)?, ..network.clone() };
-        for (buffer, k) in buffers.iter().zip(online_k) {
-            table.extend(self.online_means(*buffer, &[*k])?);
-            table.push(self.network("NFormer, untrained", &control, Some(*buffer))?);
-            table.push(self.network("NFormer", network, Some(*buffer))?);
+        for buffer in buffers {
+            let arrivals = self.arrivals(buffer.rows, buffer.capacity)?;
+            table.extend(self.online_means(&arrivals, &[buffer.mean_k])?);
+            table.push(self.network("NFormer, untrained", &control, Some(&arrivals))?);
+            table.push(self.network("NFormer", network, Some(&arrivals))?);
         }
         Ok(table)
     }
@@ -176,13 +199,14 @@ impl<'a> Bench<'a> {
         };
         for buffer in SWEPT_BUFFERS {
             next(&format!("means, N {buffer}"));
-            table.extend(self.online_means(buffer, &MEAN_KS)?);
+            let arrivals = self.arrivals(self.setup.swept_rows, buffer)?;
+            table.extend(self.online_means(&arrivals, &MEAN_KS)?);
             for network in networks {
                 for top_k in NETWORK_KS {
                     for precision in [Precision::F32, Precision::Int8] {
                         next(&format!("{}, N {buffer}, k {top_k}", network.name));
                         let network = Network { top_k, precision, ..network.clone() };
-                        table.push(self.network(&network.name, &network, Some(buffer))?);
+                        table.push(self.network(&network.name, &network, Some(&arrivals))?);
                     }
                 }
             }
@@ -190,18 +214,24 @@ impl<'a> Bench<'a> {
         Ok(table)
     }
 
-    /// The k of [`MEAN_KS`] with the best mAP: in one pool, or online in a buffer.
+    /// The k of [`MEAN_KS`] with the best mAP of the mean: in one pool of `rows`, or online.
     ///
     /// # Errors
     /// None for rows of one width.
-    pub fn best_mean_k(split: &Split, rows: &Rows, buffer: Option<usize>) -> Result<usize> {
-        let means = match buffer {
+    pub fn best_mean_k(split: &Split, rows: &Rows, online: Option<&Arrivals>) -> Result<usize> {
+        let means = match online {
             None => mean::pool_means(rows, &MEAN_KS)?,
-            Some(buffer) => mean::online_means(rows, buffer, &MEAN_KS)?,
+            Some(arrivals) => mean::online_means(arrivals, &MEAN_KS)?,
         };
         let best = MEAN_KS.iter().zip(&means).map(|(k, rows)| (*k, rows.scores(split).map));
         // The smaller k of equals.
         Ok(best.fold((1, f64::NEG_INFINITY), |best, next| if next.1 > best.1 { next } else { best }).0)
+    }
+
+    /// The crops as they come into a buffer of `capacity` rows.
+    fn arrivals(&self, rows: RowKind, capacity: usize) -> Result<Arrivals> {
+        let Setup { fps, track_gap, .. } = *self.setup;
+        Arrivals::new(rows, capacity, self.split, self.rows, fps, track_gap)
     }
 
     fn method(&self, name: &str, protocol: Protocol, scores: Scores, extra: Extra) -> Method {
@@ -211,6 +241,7 @@ impl<'a> Bench<'a> {
             name: name.into(),
             protocol,
             neighbors: extra.neighbors,
+            rows: extra.rows,
             top_k: extra.top_k,
             layers: extra.layers,
             precision: extra.precision,
@@ -236,12 +267,15 @@ impl<'a> Bench<'a> {
     fn pool_means(&self, ks: &[usize]) -> Result<Vec<Method>> {
         let (count, width) = (self.rows.len(), self.rows.width());
         let bytes = |k: usize| count * (width * size_of::<f32>() + k * size_of::<u32>());
-        Ok(self.means(mean::pool_means(self.rows, ks)?, ks, Protocol::Transductive, count, bytes))
+        let extra = Extra { neighbors: Some(count), ..Extra::NONE };
+        Ok(self.means(mean::pool_means(self.rows, ks)?, ks, Protocol::Transductive, extra, bytes))
     }
 
-    fn online_means(&self, buffer: usize, ks: &[usize]) -> Result<Vec<Method>> {
-        let bytes = |_| buffer * (self.rows.width() + buffer) * size_of::<f32>();
-        Ok(self.means(mean::online_means(self.rows, buffer, ks)?, ks, Protocol::Online, buffer, bytes))
+    fn online_means(&self, arrivals: &Arrivals, ks: &[usize]) -> Result<Vec<Method>> {
+        let held = arrivals.capacity;
+        let bytes = |_| held * (self.rows.width() + held) * size_of::<f32>();
+        let extra = Extra { neighbors: Some(held), rows: Some(arrivals.kind), ..Extra::NONE };
+        Ok(self.means(mean::online_means(arrivals, ks)?, ks, Protocol::Online, extra, bytes))
     }
 
     fn means(
@@ -249,17 +283,12 @@ impl<'a> Bench<'a> {
         means: Vec<Rows>,
         ks: &[usize],
         protocol: Protocol,
-        held: usize,
+        extra: Extra,
         bytes: impl Fn(usize) -> usize,
     ) -> Vec<Method> {
+        let multiply_adds = (extra.neighbors.unwrap_or(0) * self.rows.width()) as f64;
         let method = |(k, means): (&usize, Rows)| {
-            let extra = Extra {
-                neighbors: Some(held),
-                top_k: Some(*k),
-                multiply_adds: (held * self.rows.width()) as f64,
-                bytes: bytes(*k),
-                ..Extra::NONE
-            };
+            let extra = Extra { top_k: Some(*k), multiply_adds, bytes: bytes(*k), ..extra };
             self.method("mean over reciprocal neighbours", protocol, means.scores(self.split), extra)
         };
         ks.iter().zip(means).map(method).collect()
@@ -278,33 +307,34 @@ impl<'a> Bench<'a> {
         self.method("k-reciprocal re-ranking", Protocol::Transductive, scores, extra)
     }
 
-    /// The network online in `buffer`, or in one pool.
-    fn network(&self, name: &str, network: &Network, buffer: Option<usize>) -> Result<Method> {
-        let FusedRows { rows, multiply_adds, bytes } = network.fuse(self.rows, buffer)?;
+    /// The network online, or in one pool.
+    fn network(&self, name: &str, network: &Network, online: Option<&Arrivals>) -> Result<Method> {
+        let FusedRows { rows, multiply_adds, bytes } = network.fuse(self.rows, online)?;
         let extra = Extra {
-            neighbors: Some(buffer.unwrap_or(self.rows.len())),
+            neighbors: Some(online.map_or(self.rows.len(), |arrivals| arrivals.capacity)),
+            rows: online.map(|arrivals| arrivals.kind),
             top_k: Some(network.top_k),
             layers: Some(network.weights.layers()),
             precision: network.precision,
             multiply_adds,
             bytes,
         };
-        let protocol = if buffer.is_some() { Protocol::Online } else { Protocol::Transductive };
+        let protocol = if online.is_some() { Protocol::Online } else { Protocol::Transductive };
         Ok(self.method(name, protocol, rows.scores(self.split), extra))
     }
 }
 
 impl Network {
-    /// `rows` fused online in `buffer`, or in one pool.
+    /// `rows` fused in one pool, or online as they come.
     ///
     /// # Errors
     /// What the fusion network refuses.
-    pub fn fuse(&self, rows: &Rows, buffer: Option<usize>) -> Result<FusedRows> {
+    pub fn fuse(&self, rows: &Rows, online: Option<&Arrivals>) -> Result<FusedRows> {
         let weights = self.weights.clone().with_precision(self.precision);
         let k = self.top_k.min(MAX_TOP_K);
-        match buffer {
+        match online {
             None => fuse_pool(&weights, k, rows),
-            Some(buffer) => fuse_online(&weights, buffer, k, rows),
+            Some(arrivals) => fuse_online(&weights, k, arrivals),
         }
     }
 }

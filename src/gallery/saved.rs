@@ -7,7 +7,7 @@ use super::{Entry, Gallery, IdentityId, MAX_RETIRED_WEIGHT};
 use crate::error::{Error, Result};
 use crate::size::MAX_IDENTITIES;
 
-/// An identity as it is kept; `V` holds its mean of the rows that left the buffer, `[D]`.
+/// An identity as it is kept; `V` holds its mean of the rows that left the buffer, `[2 D]`.
 ///
 /// The prototype is not kept: it is made of this mean and the rows in the buffer ([`Gallery::follow`]).
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +18,7 @@ pub struct SavedIdentity<V> {
     pub last_seen: Duration,
     /// How many rows the mean stands for, 0 to 8.
     pub retired_weight: f32,
-    /// Mean of the fused rows that have left the buffer.
+    /// Mean of the appearances that have left the buffer.
     pub retired: V,
 }
 

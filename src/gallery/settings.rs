@@ -37,12 +37,12 @@ impl Default for GallerySettings {
     fn default() -> Self {
         Self {
             similarity: 0.94,
-            lead: 1.0,
-            crowd: 0.6,
+            lead: 1.5,
+            crowd: 0.5,
             doubt: 0.2,
             first: 0.1,
             contradiction: 0.45,
-            merge: 0.9,
+            merge: 0.85,
             patience: 8,
             min_embeddings: 2,
             ttl_s: 24 * 3600,

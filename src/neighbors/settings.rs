@@ -2,6 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Result, in_range};
+
+/// What a row of the buffer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RowKind {
+    /// The mean of the embeddings of one track that agree with each other.
+    ///
+    /// A mean is more reliable than a single look, and a neighbourhood of such rows is of several visits instead of several frames of
+    /// one; the buffer reaches back over as many tracks as it has rows.
+    #[default]
+    Track,
+    /// One embedding.
+    Embedding,
+}
+
 /// Which row of a full buffer makes room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -19,9 +35,30 @@ pub enum EvictionPolicy {
 }
 
 /// How embeddings are kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeighborSettings {
+    /// What a row is: `track`, the mean of a track's embeddings, or `embedding`.
+    pub rows: RowKind,
+    /// Cosine similarity to a row of its own track below which an embedding begins another row, -1 to 1: the person turned round, or the
+    /// track went over to somebody else.
+    pub agreement: f32,
     /// Which row of a full buffer makes room: `redundant` or `fifo`.
     pub eviction: EvictionPolicy,
+}
+
+impl Default for NeighborSettings {
+    fn default() -> Self {
+        Self { rows: RowKind::default(), agreement: 0.45, eviction: EvictionPolicy::default() }
+    }
+}
+
+impl NeighborSettings {
+    /// Checks every range.
+    ///
+    /// # Errors
+    /// [`Error::BadSetting`](crate::Error::BadSetting) naming the first key out of range.
+    pub fn validate(&self) -> Result<()> {
+        in_range("neighbors.agreement", self.agreement, -1.0, 1.0)
+    }
 }

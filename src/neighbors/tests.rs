@@ -257,6 +257,10 @@ fn the_bytes_do_not_change() {
 fn policies_are_written_in_small_letters() {
     let read = |text: &str| toml::from_str::<NeighborSettings>(text);
     assert_eq!(read("eviction = \"fifo\"").unwrap().eviction, EvictionPolicy::Fifo);
-    assert_eq!(read("eviction = \"redundant\"").unwrap(), NeighborSettings::default());
+    assert_eq!(read("eviction = \"redundant\"").unwrap().eviction, EvictionPolicy::default());
     assert!(read("eviction = \"Oldest\"").is_err());
+    assert_eq!(read("rows = \"embedding\"").unwrap().rows, RowKind::Embedding);
+    assert_eq!(read("rows = \"track\"").unwrap().rows, RowKind::default());
+    assert!(read("agreement = 1.5").unwrap().validate().is_err());
+    assert!(read("").unwrap().validate().is_ok());
 }

@@ -4,23 +4,24 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::neighbors::RowKind;
 use crate::nformer::Weights;
 use crate::nformer::tests::random_weights::{Random, Shape, random_tensors, to_bytes};
 
 const WIDTH: usize = 16;
 
-fn recognition() -> Recognition {
-    with_ttl(GallerySettings::default().ttl_s)
+fn recognition(rows: RowKind) -> Recognition {
+    with_ttl(rows, GallerySettings::default().ttl_s)
 }
 
 /// Forgets people who were not seen for so many seconds.
-fn with_ttl(ttl_s: u64) -> Recognition {
+fn with_ttl(rows: RowKind, ttl_s: u64) -> Recognition {
     let shape = Shape { width: WIDTH, heads: 2, layers: 1, feed_forward: 16, agents: 3, mean_weight: 0.5 };
     let bytes = to_bytes(&random_tensors(shape, 1), &[("heads", "2")]);
     let weights = Weights::from_bytes(&bytes, Path::new("random.safetensors")).unwrap();
     let online = Online::new(weights, NEIGHBORS, 5).unwrap();
     let gallery = GallerySettings { min_embeddings: 1, ttl_s, ..GallerySettings::default() };
-    Recognition::new(online, EvictionPolicy::Redundant, gallery).unwrap()
+    Recognition::new(online, &NeighborSettings { rows, ..NeighborSettings::default() }, gallery).unwrap()
 }
 
 /// Leads one frame through, each track with its look; returns the merges.
@@ -43,7 +44,12 @@ fn identity(recognition: &Recognition, track: u32) -> Option<u32> {
 
 #[test]
 fn two_who_look_alike_in_one_frame_are_two_from_the_start() {
-    let mut recognition = recognition();
+    for rows in [RowKind::Track, RowKind::Embedding] {
+        two_who_look_alike(recognition(rows));
+    }
+}
+
+fn two_who_look_alike(mut recognition: Recognition) {
     let look: Vec<f32> = (0..WIDTH as u32).map(|at| ((at * at) as f32).sin()).collect();
     // Nobody is known yet, so both are new, and their prototypes are the same.
     assert_eq!(lead(&mut recognition, &[(1, look.clone()), (2, look.clone())], 0), []);
@@ -54,7 +60,13 @@ fn two_who_look_alike_in_one_frame_are_two_from_the_start() {
 
 #[test]
 fn people_of_a_frame_never_share_an_identity() {
-    let (mut recognition, mut random) = (recognition(), Random::new(3));
+    for rows in [RowKind::Track, RowKind::Embedding] {
+        never_shared(recognition(rows));
+    }
+}
+
+fn never_shared(mut recognition: Recognition) {
+    let mut random = Random::new(3);
     let mut known = 0;
     for frame in 0..400_u32 {
         // Three in view of three looks at most, each for five frames: strangers dressed alike meet all the time.
@@ -81,7 +93,7 @@ fn people_of_a_frame_never_share_an_identity() {
 
 #[test]
 fn rows_of_the_forgotten_are_nobodys_and_the_first_to_go() {
-    let mut recognition = with_ttl(100);
+    let mut recognition = with_ttl(RowKind::Embedding, 100);
     let look = |kind: u32| -> Vec<f32> { (0..WIDTH as u32).map(|at| ((kind * 40 + at * at) as f32).sin()).collect() };
     for second in 0..4 {
         lead(&mut recognition, &[(1, look(1))], second);

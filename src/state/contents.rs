@@ -34,8 +34,8 @@ pub struct Row<V> {
 impl Row<Vec<f32>> {
     /// The same, with the embedding lent.
     pub fn as_slice(&self) -> Row<&[f32]> {
-        let SavedRow { tag, age, ref embedding } = self.row;
-        Row { owner: self.owner, row: SavedRow { tag, age, embedding } }
+        let SavedRow { tag, age, length, embeddings, ref embedding } = self.row;
+        Row { owner: self.owner, row: SavedRow { tag, age, length, embeddings, embedding } }
     }
 }
 

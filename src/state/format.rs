@@ -1,4 +1,4 @@
-//! A state as bytes, version 1. All numbers little endian.
+//! A state as bytes, version 2. All numbers little endian.
 //!
 //! | bytes | header |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | 4 | CRC-32 of the header so far |
 //! | 32 | SHA-256 of the header so far and the body |
 //!
-//! The body: width D, the clocks, the next numbers; rows (owner or 0, track, time, age, `[D]` floats); identities
-//! (number, last seen, weight, `[D]` floats); one bit for each pair of identities that was seen together. A sealed body
+//! The body: width D, the clocks, the next numbers; rows (owner or 0, track, time, age, length of the sum,
+//! embeddings, `[D]` floats); identities (number, last seen, weight, `[2 D]` floats); one bit for each pair of identities that was seen together. A sealed body
 //! is of the same length. The header is never sealed: numbers go on where the key is lost.
 //!
 //! The checksums find accidents. Against intent there is the seal, and whatever is read is checked as if by an enemy.
@@ -28,13 +28,13 @@ use super::Clocks;
 use super::contents::{Contents, Head, Met, Row};
 use super::seal::{self, Key, NONCE, TAG};
 use crate::backbone::Embedding;
-use crate::gallery::{IdentityId, SavedIdentity};
-use crate::neighbors::{SavedRow, Tag};
+use crate::gallery::{APPEARANCE, IdentityId, SavedIdentity};
+use crate::neighbors::{MAX_LENGTH, SavedRow, Tag};
 use crate::size::MAX_EMBEDDING;
 use crate::tracks::TrackId;
 
 /// The version written.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes before the body.
 pub const HEADER: usize = 136;
@@ -49,7 +49,7 @@ const SHA_AT: usize = 104;
 
 /// Bytes of a body without rows and identities, of a row and of an identity without their floats.
 const BODY: usize = 4 + 8 + 16 + 8 + 8 + 4 + 4 + 4 + 4;
-const ROW: usize = 4 + 4 + 8 + 8;
+const ROW: usize = 4 + 4 + 8 + 8 + 4 + 4;
 const IDENTITY: usize = 4 + 8 + 4;
 
 /// A clock that is not known.
@@ -127,10 +127,10 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Most bytes of a state with so many rows and identities of `width` floats.
+/// Most bytes of a state with so many rows of `width` floats, and identities.
 pub const fn max_bytes(rows: usize, identities: usize, width: usize) -> usize {
     let floats = width * size_of::<f32>();
-    HEADER + BODY + rows * (ROW + floats) + identities * (IDENTITY + floats) + Met::bytes(identities)
+    HEADER + BODY + rows * (ROW + floats) + identities * (IDENTITY + APPEARANCE * floats) + Met::bytes(identities)
 }
 
 /// Starts a state in `buffer`: what was there goes, and there is room for the header.
@@ -160,6 +160,8 @@ pub fn encode<'a>(
         put(buffer, &row.tag.track.0.to_le_bytes());
         put(buffer, &nanos(row.tag.time).to_le_bytes());
         put(buffer, &row.age.to_le_bytes());
+        put(buffer, &row.length.to_le_bytes());
+        put(buffer, &row.embeddings.to_le_bytes());
         floats(buffer, row.embedding);
     });
     let identities = counted(buffer, identities, |buffer, identity| {
@@ -203,7 +205,7 @@ pub fn finish(buffer: &mut [u8], header: &Header, key: Option<&Key>) -> std::io:
     Ok(())
 }
 
-/// The header alone, which may be whole where the rest is not.
+/// The header alone, which may be whole where the rest is not. Older versions have the same one: numbers go on over an update.
 ///
 /// # Errors
 /// The [`Refusal`].
@@ -216,7 +218,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, Refusal> {
     if CRC.checksum(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..SHA_AT] {
         return Err(Refusal::Damaged);
     }
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(Refusal::Version(version));
     }
     let (sequence, reserved) = (fields.u64()?, IdentityId(fields.u32()?));
@@ -235,6 +237,10 @@ pub fn header(bytes: &[u8]) -> Result<Header, Refusal> {
 pub fn open(bytes: &mut [u8], key: Option<&Key>, maker: Option<&Maker>) -> Result<(Header, Contents), Refusal> {
     let header = header(bytes)?;
     let (head, body) = bytes.split_at_mut(HEADER);
+    let version = Reader(&head[8..]).u16()?;
+    if version != VERSION {
+        return Err(Refusal::Version(version));
+    }
     if u32::from_le_bytes(Reader(&head[24..28]).array()?) as usize != body.len() {
         return Err(Refusal::Length);
     }
@@ -275,7 +281,7 @@ fn decode(body: &[u8]) -> Result<Contents, Refusal> {
     let clocks = Clocks { boot, uptime_ms: known()?, wall_ms: known()? };
     let head = Head { width, clock, clocks, next_identity: IdentityId(body.u32()?), next_track: TrackId(body.u32()?) };
     let rows: Vec<_> = (0..body.count(ROW + 4 * width)?).map(|_| row(&mut body, &head)).collect::<Result<_, _>>()?;
-    let identities = (0..body.count(IDENTITY + 4 * width)?).map(|_| identity(&mut body, &head));
+    let identities = (0..body.count(IDENTITY + 4 * APPEARANCE * width)?).map(|_| identity(&mut body, &head));
     let identities: Vec<_> = identities.collect::<Result<_, _>>()?;
     if !all_differ(rows.iter().map(|row| row.row.age)) {
         return Err(Refusal::Senseless("rows"));
@@ -293,17 +299,19 @@ fn decode(body: &[u8]) -> Result<Contents, Refusal> {
 fn row(body: &mut Reader<'_>, head: &Head) -> Result<Row<Vec<f32>>, Refusal> {
     let owner = Some(IdentityId(body.u32()?)).filter(|id| id.0 != 0);
     let tag = Tag { track: TrackId(body.u32()?), time: Duration::from_nanos(body.u64()?) };
-    let (age, embedding) = (body.u64()?, body.floats(head.width)?);
+    let (age, length, embeddings) = (body.u64()?, f32::from_le_bytes(body.array()?), body.u32()?);
+    let embedding = body.floats(head.width)?;
+    let mean = length > 0.0 && length <= MAX_LENGTH && embeddings > 0;
     let fits = owner.is_none_or(|id| id < head.next_identity) && tag.track < head.next_track && tag.time <= head.clock;
-    if !fits || age == u64::MAX || Embedding::kept(&embedding).is_err() {
+    if !fits || !mean || age == u64::MAX || Embedding::kept(&embedding).is_err() {
         return Err(Refusal::Senseless("rows"));
     }
-    Ok(Row { owner, row: SavedRow { tag, age, embedding } })
+    Ok(Row { owner, row: SavedRow { tag, age, length, embeddings, embedding } })
 }
 
 fn identity(body: &mut Reader<'_>, head: &Head) -> Result<SavedIdentity<Vec<f32>>, Refusal> {
     let (id, last_seen) = (IdentityId(body.u32()?), Duration::from_nanos(body.u64()?));
-    let (retired_weight, retired) = (f32::from_le_bytes(body.array()?), body.floats(head.width)?);
+    let (retired_weight, retired) = (f32::from_le_bytes(body.array()?), body.floats(APPEARANCE * head.width)?);
     let fits = id.0 != 0 && id < head.next_identity && last_seen <= head.clock;
     // A mean of vectors of length 1 is no longer than that; a hair for rounding.
     let usable = (0.0..=SavedIdentity::MAX_WEIGHT).contains(&retired_weight)

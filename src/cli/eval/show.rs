@@ -1,6 +1,7 @@
 //! What `eval` prints for people.
 
 use nformer_edge::eval::{Method, Outcome, Protocol, ReEntry, ReEntryFigures, Setup, StreamFigures};
+use nformer_edge::neighbors::RowKind;
 use nformer_edge::nformer::Precision;
 
 use crate::cli::out::say;
@@ -31,8 +32,9 @@ fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
     }
     say!("\n{title}");
     say!(
-        "{:<32} {:>5} {:>3} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
+        "{:<32} {:>9} {:>5} {:>3} {:>4} {:>5} {:>5} {:>5} {:>5} {:>5} {:>9} {:>9}",
         "",
+        "row",
         "N",
         "k",
         "",
@@ -47,8 +49,9 @@ fn lines<'a>(title: &str, methods: impl Iterator<Item = &'a Method>) {
     for method in methods {
         let scores = &method.scores;
         say!(
-            "{:<32} {:>5} {:>3} {:>4} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>9.3} {:>9}",
+            "{:<32} {:>9} {:>5} {:>3} {:>4} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>5.1} {:>9.3} {:>9}",
             method.name,
+            method.rows.map_or("-", row_of),
             or_dash(method.neighbors),
             or_dash(method.top_k),
             precision(method.precision),
@@ -141,6 +144,14 @@ fn or_dash(number: Option<usize>) -> String {
     number.map_or("-".into(), |number| number.to_string())
 }
 
+/// What a row stands for, in words.
+pub(super) fn row_of(rows: RowKind) -> &'static str {
+    match rows {
+        RowKind::Track => "a track",
+        RowKind::Embedding => "a crop",
+    }
+}
+
 pub(super) fn precision(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => "f32",
@@ -156,9 +167,10 @@ pub(super) fn notes(setup: &Setup, tuned: bool) -> Vec<String> {
             .into(),
         format!("k of the mean over reciprocal neighbours: {k}"),
         format!(
-            "running mean per track: the names say which crops are one track (one identity, camera and sequence, at most {} s \
-             apart), as a tracker without a mistake would; a real one does worse. It is left out of the transductive table: \
-             a track has an order, a pool has none",
+            "tracks, and their running mean: the names say which crops are one track (one identity, camera and sequence, at most {} s \
+             apart), as a tracker without a mistake would; a real one does worse. They are left out of the transductive table: \
+             a track has an order, a pool has none. A row that is a track holds the running mean; every crop of the \
+             track changes it, is fused as the row is then, and ranked as that",
             setup.track_gap.as_secs()
         ),
         format!(

@@ -50,8 +50,9 @@ fn any_clocks() -> impl Strategy<Value = Clocks> {
 pub(in crate::state) fn any_contents() -> impl Strategy<Value = Contents> {
     (1_usize..6, any_clocks(), 0..u64::MAX / 2, 0_usize..12, 0_usize..9).prop_flat_map(
         |(width, clocks, now, rows, identities)| {
-            let row = (prop::option::of(1_u32..500), 1_u32..300, 0..=now, any_floats(width));
-            let identity = (1_u32..40, 0..=now, 0.0_f32..=8.0, any_floats(width));
+            let sum = (1e-3_f32..=MAX_LENGTH, 1_u32..=u32::MAX);
+            let row = (prop::option::of(1_u32..500), 1_u32..300, 0..=now, sum, any_floats(width));
+            let identity = (1_u32..40, 0..=now, 0.0_f32..=8.0, any_floats(APPEARANCE * width));
             let bits = vec(any::<u8>(), Met::bytes(identities));
             (vec(row, rows), vec(identity, identities), bits).prop_map(move |(rows, identities, bits)| {
                 let head = Head {
@@ -62,11 +63,13 @@ pub(in crate::state) fn any_contents() -> impl Strategy<Value = Contents> {
                     next_track: TrackId(300),
                 };
                 let places = identities.len();
-                let rows = rows.into_iter().enumerate().map(|(at, (owner, track, time, embedding))| Row {
+                let rows = rows.into_iter().enumerate().map(|(at, (owner, track, time, sum, embedding))| Row {
                     owner: owner.map(IdentityId),
                     row: SavedRow {
                         tag: Tag { track: TrackId(track), time: Duration::from_nanos(time) },
                         age: at as u64 * 7 % 13,
+                        length: sum.0,
+                        embeddings: sum.1,
                         embedding,
                     },
                 });
@@ -112,6 +115,8 @@ pub(in crate::state) fn sample() -> Contents {
         row: SavedRow {
             tag: Tag { track: TrackId(track), time: Duration::from_secs(u64::from(track)) },
             age,
+            length: track as f32 + 0.5,
+            embeddings: track + 3,
             embedding: embedding(track as f32),
         },
     };
@@ -119,7 +124,7 @@ pub(in crate::state) fn sample() -> Contents {
         id: IdentityId(id),
         last_seen: Duration::from_secs(seen),
         retired_weight: weight,
-        retired: embedding(id as f32),
+        retired: [embedding(id as f32), embedding(-1.0)].concat(),
     };
     Contents {
         head,
@@ -238,6 +243,18 @@ fn a_header_tells_the_numbers_where_the_body_is_lost() {
     assert_eq!((header.sequence, header.reserved), (3, IdentityId(1004)));
 }
 
+/// After an update the people of the version before are forgotten, but their numbers are not given again.
+#[test]
+fn an_older_version_tells_its_numbers() {
+    let mut older = bytes_of(&sample(), 3, None);
+    older[8] = 1;
+    let crc = CRC.checksum(&older[..CRC_AT]).to_le_bytes();
+    older[CRC_AT..SHA_AT].copy_from_slice(&crc);
+    assert_eq!(read(&older, None).unwrap_err(), Refusal::Version(1));
+    let header = header(&older).unwrap();
+    assert_eq!((header.sequence, header.reserved), (3, IdentityId(1004)));
+}
+
 #[test]
 fn each_reason_has_its_words() {
     let plain = bytes_of(&sample(), 1, None);
@@ -253,10 +270,11 @@ fn each_reason_has_its_words() {
     assert_eq!(made(maker(7, 4)), Err(Refusal::OtherModels));
 
     let mut newer = plain.clone();
-    newer[8] = 2;
+    newer[8] = VERSION as u8 + 1;
     let crc = CRC.checksum(&newer[..CRC_AT]).to_le_bytes();
     newer[CRC_AT..SHA_AT].copy_from_slice(&crc);
-    assert_eq!(read(&newer, None).unwrap_err(), Refusal::Version(2));
+    assert_eq!(read(&newer, None).unwrap_err(), Refusal::Version(VERSION + 1));
+    assert_eq!(header(&newer).unwrap_err(), Refusal::Version(VERSION + 1));
     for (sequence, reserved) in [(u64::MAX, 4), (1, u32::MAX), (1, 3)] {
         let mut hostile = plain.clone();
         let reserved = IdentityId(reserved);
@@ -291,11 +309,15 @@ fn nothing_of_the_contents_shows_in_a_sealed_body_and_no_two_are_alike() {
 #[test]
 fn what_contradicts_itself_makes_no_sense() {
     type Change = fn(&mut Contents);
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 13] = [
         ("rows", |contents| contents.rows[0].row.embedding[0] = 5.0),
         ("rows", |contents| contents.rows[0].row.embedding[1] = f32::NAN),
         ("rows", |contents| contents.rows[0].row.tag.track = TrackId(8)),
         ("rows", |contents| contents.rows[0].row.age = 4),
+        ("rows", |contents| contents.rows[0].row.length = 0.0),
+        ("rows", |contents| contents.rows[0].row.length = f32::NAN),
+        ("rows", |contents| contents.rows[0].row.length = 2.0 * MAX_LENGTH),
+        ("rows", |contents| contents.rows[0].row.embeddings = 0),
         ("rows", |contents| contents.rows[0].row.tag.time = Duration::from_secs(501)),
         ("identities", |contents| contents.identities[0].id = IdentityId(3)),
         ("identities", |contents| contents.identities[0].retired_weight = f32::NAN),

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Sender, channel};
 use super::super::format::tests::{bytes_of, key, sample};
 use super::super::{Row, Whom, forget, max_bytes};
 use super::*;
-use crate::gallery::SavedIdentity;
+use crate::gallery::{APPEARANCE, SavedIdentity};
 use crate::size::{MAX_IDENTITIES, NEIGHBORS};
 use crate::state::Fingerprint;
 
@@ -338,7 +338,7 @@ fn the_largest_state_is_as_large_as_was_said() {
     row.row.embedding.clone_from(&embedding);
     contents.rows = vec![row; NEIGHBORS];
     (0..).zip(&mut contents.rows).for_each(|(age, row)| row.row.age = age);
-    let identity = SavedIdentity { retired: embedding, ..contents.identities.remove(0) };
+    let identity = SavedIdentity { retired: embedding.repeat(APPEARANCE), ..contents.identities.remove(0) };
     contents.identities = vec![identity; MAX_IDENTITIES];
     (1..).zip(&mut contents.identities).for_each(|(id, identity)| identity.id = IdentityId(id));
 
