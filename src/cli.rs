@@ -21,6 +21,7 @@ mod reload;
 mod run;
 mod sandbox;
 mod signals;
+mod stack;
 mod state;
 mod supervisor;
 mod wall;
@@ -103,6 +104,7 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(FAILED);
     }
+    stack::take();
     let cli = Cli::parse();
     log::start(log::level(cli.verbosity.verbose, cli.verbosity.quiet));
     let code = dispatch(cli.command.unwrap_or(Command::Run(cli.run))).unwrap_or_else(|error| {

@@ -22,14 +22,14 @@ fn limited(flag: &str, kb: u64, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("ulimit -{flag} {kb} && exec \"$0\" \"$@\"")]);
     with_state(command.arg(env!("CARGO_BIN_EXE_nformer-edge")), folder, arguments);
-    // As in the unit, which asks for no backtrace: the standard library's takes memory, and without any it may fault.
-    command.env_remove("RUST_BACKTRACE");
     command
 }
 
 fn with_state(command: &mut Command, folder: &Path, arguments: &[&str]) {
     command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--source", CLIP, "--sandbox"]).args(arguments);
     command.args(["--state.interval_s", "0.05", "--state.dir"]).arg(folder.join("state"));
+    // As in the unit, which asks for no backtrace: the standard library's takes memory, and without any it may fault.
+    command.env_remove("RUST_BACKTRACE");
 }
 
 /// Starts a run without end and waits until its state is stored.

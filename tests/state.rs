@@ -103,7 +103,8 @@ fn after_a_restart_the_same_frames_give_the_same_answers() {
         contents.identities.len(),
         start.elapsed()
     );
-    assert!(contents.identities.len() > 2 && contents.rows.len() > 10);
+    // A row a track, or more where somebody turned round.
+    assert!(contents.identities.len() > 2 && contents.rows.len() > contents.identities.len());
 
     let mut second = pipeline(&settings);
     // From the last frame of the first half to the first one of the second: the gap and 200 ms, the clip's rate.
@@ -352,9 +353,9 @@ fn generations_now(dir: &Path) -> Vec<(Header, Contents)> {
 fn a_full_disk_stops_nothing_and_costs_nothing_that_was_stored() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("state");
-    // No file larger than 8 (or, with some shells, 4) KB: a state of a few rows does not fit.
+    // No file larger than 8 (or, with some shells, 4) KB: a state of a few rows does not fit, and there is one an embedding.
     let script = format!(
-        "trap '' XFSZ; ulimit -f 8; exec {} run --source {CLIP} --detector.kind whole --state.dir {} --state.interval_s 0.05 \
+        "trap '' XFSZ; ulimit -f 8; exec {} run --source {CLIP} --detector.kind whole --neighbors.rows embedding --state.dir {} --state.interval_s 0.05 \
          --report.health_on_stdout always --report.health_interval_s 1",
         env!("CARGO_BIN_EXE_nformer-edge"),
         dir.display()
@@ -369,22 +370,6 @@ fn a_full_disk_stops_nothing_and_costs_nothing_that_was_stored() {
     assert!(last["state_age_s"].is_u64(), "{last}");
     assert!(!generations(&dir).is_empty(), "the last one that fitted is there");
     assert!(!dir.join("state.new").exists(), "no rest takes up the space");
-}
-
-#[test]
-fn a_folder_that_cannot_be_made_or_read_stops_nothing() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let dir = folder.path().join("state");
-    fs::create_dir_all(dir.join("state.new/full")).expect("a folder");
-    fs::write(dir.join("state.0"), "nothing of ours").expect("a file");
-    for dir in [&dir, Path::new("/dev/null/state")] {
-        let output =
-            command(dir, &["--detector.kind", "motion", "--detector.every", "50"]).output().expect("the program");
-        let log = text(&output.stderr);
-        assert!(output.status.success(), "{log}");
-        assert!(log.contains("cannot be saved") && log.contains("state saved 0 times"), "{log}");
-    }
-    assert_eq!(fs::read(dir.join("state.0.aside")).expect("set aside"), b"nothing of ours");
 }
 
 #[test]

@@ -106,3 +106,22 @@ fn whom_root_forgets_the_service_goes_on_without() {
     assert!(told.contains("found IdentityId(71) true"), "{told}");
     assert_eq!(names(&dir), ["lock", "state.0", "state.1"]);
 }
+
+#[test]
+fn a_folder_that_cannot_be_made_or_read_stops_nothing() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("state");
+    fs::create_dir_all(dir.join("state.new/full")).unwrap();
+    fs::write(dir.join("state.0"), "nothing of ours").unwrap();
+    for dir in [&dir, Path::new("/dev/null/state")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nformer-edge"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["run", "--source", "tests/clips/pedestrians.avi"]);
+        command.args(["--detector.kind", "motion", "--detector.every", "50", "--state.dir"]).arg(dir);
+        let output = command.output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        assert!(log.contains("cannot be saved") && log.contains("state saved 0 times"), "{log}");
+    }
+    assert_eq!(fs::read(dir.join("state.0.aside")).unwrap(), b"nothing of ours");
+}

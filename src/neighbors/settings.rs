@@ -49,7 +49,7 @@ pub struct NeighborSettings {
 
 impl Default for NeighborSettings {
     fn default() -> Self {
-        Self { rows: RowKind::default(), agreement: 0.45, eviction: EvictionPolicy::default() }
+        Self { rows: RowKind::default(), agreement: 0.6, eviction: EvictionPolicy::default() }
     }
 }
 

@@ -119,7 +119,7 @@ pub const KEYS: &[Key] = &[
     key(
         "neighbors.agreement",
         "COSINE",
-        "Similarity to its track's row below which an embedding begins another row [default: 0.45]",
+        "Similarity to its track's row below which an embedding begins another row [default: 0.6]",
     ),
     text(
         "neighbors.eviction",
