@@ -144,7 +144,9 @@ mod tests {
         for last in 0..60 {
             let mut window = Rows::with_capacity(16, 6);
             let standing = standing(&tracks, last, 6);
-            standing.iter().for_each(|row| window.push(arrivals.rows.row(*row)).unwrap());
+            for row in &standing {
+                window.push(arrivals.rows.row(*row)).unwrap();
+            }
             let pool = fuse_pool(&weights, 3, &window).unwrap();
             for (found, expected) in online.rows.row(last).iter().zip(pool.rows.row(standing.len() - 1)) {
                 // Only the order of slots differs, and with it the order of sums.

@@ -226,7 +226,9 @@ mod tests {
         for last in 0..90 {
             let mut window = Rows::with_capacity(6, capacity);
             let standing = standing(&tracks, last, capacity);
-            standing.iter().for_each(|row| window.push(arrivals.rows.row(*row)).unwrap());
+            for row in &standing {
+                window.push(arrivals.rows.row(*row)).unwrap();
+            }
             for (online, pool) in online.iter().zip(pool_means(&window, &ks).unwrap()) {
                 for (found, expected) in online.row(last).iter().zip(pool.row(standing.len() - 1)) {
                     assert!((found - expected).abs() < 1e-5, "row {last}");

@@ -42,7 +42,7 @@ impl Default for GallerySettings {
             doubt: 0.2,
             first: 0.1,
             contradiction: 0.45,
-            merge: 0.85,
+            merge: 0.9,
             patience: 8,
             min_embeddings: 2,
             ttl_s: 24 * 3600,

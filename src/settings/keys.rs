@@ -137,7 +137,7 @@ pub const KEYS: &[Key] = &[
     key(
         "gallery.merge",
         "COSINE",
-        "Similarity of two prototypes from which two identities never seen together are one [default: 0.85]",
+        "Similarity of two prototypes from which two identities never seen together are one [default: 0.9]",
     ),
     key("gallery.patience", "N", "Embeddings of a track after which the answer is put off no longer [default: 8]"),
     key("gallery.min_embeddings", "N", "Embeddings of a track before it may be new [default: 2]"),
