@@ -28,6 +28,7 @@ fn settings() -> Settings {
     settings.gallery.doubt = 0.02;
     settings.gallery.lead = 0.0;
     settings.gallery.contradiction = 0.93;
+    settings.neighbors.agreement = 0.93;
     settings
 }
 

@@ -89,7 +89,8 @@ mod tests {
     const ROWS: usize = 24;
     const WIDTH: usize = 3;
 
-    /// Adds an embedding to the row of its track that is most similar, if it `joins` and there is one, else a row; says which one went.
+    /// Adds an embedding to the row of its track that is most similar, if it `joins` and there is one, else a row; says
+    /// which one went.
     fn push(
         buffer: &mut NeighborBuffer<ROWS>,
         number: u64,

@@ -10,8 +10,8 @@ use crate::error::{Result, in_range};
 pub enum RowKind {
     /// The mean of the embeddings of one track that agree with each other.
     ///
-    /// A mean is more reliable than a single look, and a neighbourhood of such rows is of several visits instead of several frames of
-    /// one; the buffer reaches back over as many tracks as it has rows.
+    /// A mean is more reliable than a single look, and a neighbourhood of such rows is of several visits instead of
+    /// several frames of one; the buffer reaches back over as many tracks as it has rows.
     #[default]
     Track,
     /// One embedding.
@@ -40,8 +40,8 @@ pub enum EvictionPolicy {
 pub struct NeighborSettings {
     /// What a row is: `track`, the mean of a track's embeddings, or `embedding`.
     pub rows: RowKind,
-    /// Cosine similarity to a row of its own track below which an embedding begins another row, -1 to 1: the person turned round, or the
-    /// track went over to somebody else.
+    /// Cosine similarity to a row of its own track below which an embedding begins another row, -1 to 1: the person
+    /// turned round, or the track went over to somebody else.
     pub agreement: f32,
     /// Which row of a full buffer makes room: `redundant` or `fifo`.
     pub eviction: EvictionPolicy,

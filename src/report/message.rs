@@ -87,7 +87,8 @@ pub struct Sighting {
     pub identity: Option<u32>,
     /// How the identity came about.
     pub state: State,
-    /// Cosine similarity to the identity, -1 to 1; none where nothing was compared.
+    /// Cosine similarity to the identity, fused embedding and embedding side by side, -1 to 1; none where nothing was
+    /// compared.
     pub similarity: Option<Ratio>,
     /// Left, top, width, height of the box in frame pixels.
     pub bbox: [Pixels; 4],

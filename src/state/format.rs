@@ -13,8 +13,8 @@
 //! | 32 | SHA-256 of the header so far and the body |
 //!
 //! The body: width D, the clocks, the next numbers; rows (owner or 0, track, time, age, length of the sum,
-//! embeddings, `[D]` floats); identities (number, last seen, weight, `[2 D]` floats); one bit for each pair of identities that was seen together. A sealed body
-//! is of the same length. The header is never sealed: numbers go on where the key is lost.
+//! embeddings, `[D]` floats); identities (number, last seen, weight, `[2 D]` floats); one bit for each pair of identities
+//! that was seen together. A sealed body is of the same length. The header is never sealed: numbers go on where the key is lost.
 //!
 //! The checksums find accidents. Against intent there is the seal, and whatever is read is checked as if by an enemy.
 
