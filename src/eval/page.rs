@@ -359,8 +359,8 @@ fn number(number: Option<usize>) -> String {
 fn row(method: &Method) -> &'static str {
     match method.rows {
         None => "–",
-        Some(RowKind::Track) => "a track",
-        Some(RowKind::Embedding) => "a crop",
+        Some(RowKind::Track) => "a&nbsp;track",
+        Some(RowKind::Embedding) => "a&nbsp;crop",
     }
 }
 
