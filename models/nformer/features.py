@@ -13,10 +13,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reid_backbone"))
 
 from backbone import Backbone  # noqa: E402
-from data import DEFAULT_SHARED, Crop, Market, retrieval_scores, unit_rows  # noqa: E402
+from data import DEFAULT_SHARED, Crop, Market, retrieval_scores, rotation, unit_rows  # noqa: E402
 from export import Folded, load  # noqa: E402
 
-__all__ = ["DEFAULT_BACKBONE", "DEFAULT_SHARED", "Crop", "Market", "fold_of", "retrieval_scores", "split_rows", "unit_rows", "unseen_rows"]
+__all__ = ["DEFAULT_BACKBONE", "DEFAULT_SHARED", "Crop", "Market", "fold_of", "retrieval_scores", "rotation", "split_rows", "unit_rows", "unseen_rows"]
 
 DEFAULT_BACKBONE = Path(__file__).resolve().parent.parent / "reid_backbone" / "mobilenetv2_reid_int8.onnx"
 
@@ -67,9 +67,3 @@ def unseen_rows(crops: list[Crop], rows: np.ndarray, checkpoints: list[Path], ca
         held_out = folds == fold
         unseen[held_out] = found[held_out] @ rotation(found, rows)
     return unseen
-
-
-def rotation(rows: np.ndarray, onto: np.ndarray) -> np.ndarray:
-    """Orthogonal R `[D, D]` with the least `|rows R - onto|`, both `[n, D]`."""
-    left, _, right = np.linalg.svd(rows.T @ onto)
-    return (left @ right).astype(np.float32)

@@ -79,11 +79,16 @@ def load_crops(crops: list[Crop], height: int, width: int) -> np.ndarray:
     return np.stack([load_rgb(crop.path, height, width) for crop in crops])
 
 
-def random_train_pictures(shared: Path, count: int, height: int, width: int, seed: int) -> np.ndarray:
-    """`count` training crops drawn at random, `[count, H, W, 3]` u8 RGB."""
+def random_train_crops(shared: Path, count: int, seed: int) -> list[Crop]:
+    """`count` training crops drawn at random."""
     crops = Market(shared).identities("train")
     chosen = np.random.default_rng(seed).choice(len(crops), count, replace=False)
-    return load_crops([crops[index] for index in chosen], height, width)
+    return [crops[index] for index in chosen]
+
+
+def random_train_pictures(shared: Path, count: int, height: int, width: int, seed: int) -> np.ndarray:
+    """`count` training crops drawn at random, `[count, H, W, 3]` u8 RGB."""
+    return load_crops(random_train_crops(shared, count, seed), height, width)
 
 
 def normalise(pictures: np.ndarray) -> np.ndarray:
@@ -95,6 +100,12 @@ def normalise(pictures: np.ndarray) -> np.ndarray:
 def unit_rows(rows: np.ndarray) -> np.ndarray:
     """L2-normalises the rows of `[n, D]`."""
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def rotation(rows: np.ndarray, onto: np.ndarray) -> np.ndarray:
+    """Orthogonal R `[D, D]` with the least `|rows R - onto|`, both `[n, D]` (orthogonal Procrustes)."""
+    left, _, right = np.linalg.svd(rows.T @ onto)
+    return (left @ right).astype(np.float32)
 
 
 def ranking_scores(similarity: np.ndarray, query: list[Crop], gallery: list[Crop]) -> tuple[float, float]:

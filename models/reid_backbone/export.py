@@ -9,6 +9,7 @@ has its weights rounded to the int8 grid.
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from data import DEFAULT_SHARED, normalise, random_train_pictures
+from backbone import Backbone
+from data import DEFAULT_SHARED, Crop, load_crops, normalise, random_train_crops, random_train_pictures, rotation, unit_rows
 from equalise import equalise
 from model import InvertedResidual, ReidNet
 from rounding import round_weights
@@ -75,6 +77,20 @@ def load(checkpoint: Path) -> ReidNet:
     return model.eval()
 
 
+@torch.no_grad()
+def turn(network: Folded, crops: list[Crop], size: tuple[int, int], earlier: Path) -> None:
+    """Turns the embeddings so that they agree best with those of the ONNX file `earlier`: one rotation of the head, which
+    changes no similarity, and what was trained on rows of that file goes on working."""
+    onto = unit_rows(Backbone(earlier).embed(crops))
+    rows = np.concatenate([network(torch.from_numpy(normalise(load_crops([crop], *size)))).numpy() for crop in crops])
+    before = (unit_rows(rows) * onto).sum(axis=1).mean()
+    turned = torch.from_numpy(rotation(unit_rows(rows), onto))
+    network.head.weight.copy_(turned.T @ network.head.weight)
+    network.head.bias.copy_(turned.T @ network.head.bias)
+    after = (unit_rows(rows @ turned.numpy()) * onto).sum(axis=1).mean()
+    print(f"mean cosine to the embeddings of {earlier.name}: {before:.3f}, turned {after:.3f}")
+
+
 def write(network: nn.Module, images: torch.Tensor, path: Path) -> np.ndarray:
     """Exports `network` for inputs like `images [1, 3, H, W]`; returns what ONNX Runtime computes for them."""
     torch.onnx.export(
@@ -93,15 +109,19 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="float ONNX file")
     parser.add_argument("--rounded", type=Path, help="float ONNX file with weights on the int8 grid")
+    parser.add_argument("--like", type=Path, help="ONNX file of an earlier training, whose embeddings these shall resemble")
+    parser.add_argument("--like-crops", type=int, default=2048, help="training crops the rotation is found on")
     args = parser.parse_args()
 
     model = load(args.checkpoint)
     pictures = random_train_pictures(args.shared, args.crops, *model.size, args.seed)
     # The first is kept out of the ranges: it checks the result.
     images, seen = torch.from_numpy(normalise(pictures)).split([1, len(pictures) - 1])
+    folded = Folded(copy.deepcopy(model)).eval()
+    if args.like:
+        turn(folded, random_train_crops(args.shared, args.like_crops, args.seed), model.size, args.like)
     with torch.no_grad():
-        expected = model(images).numpy()
-    folded = Folded(model).eval()
+        expected = folded(images).numpy() if args.like else model(images).numpy()
     equalise(folded, seen)
     exported = write(folded, images, args.out)
     error = np.abs(exported - expected).max() / np.abs(expected).max()

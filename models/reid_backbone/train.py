@@ -51,6 +51,8 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, help=f"as in --init where there is one, else {value}")
     parser.add_argument("--first-block", type=int, default=14, help="first trained block; earlier ones are cached")
     parser.add_argument("--views", type=int, default=2, help="cached views a crop: plain, flipped, then random ones")
+    parser.add_argument("--fresh", type=int, default=0, help="random views drawn anew before each epoch")
+    parser.add_argument("--cameras", action="store_true", help="the crops of an identity in a batch come from as many cameras as it was seen by")
     parser.add_argument("--teacher", type=Path, help="ONNX file whose embeddings are to be given")
     parser.add_argument("--labels", type=float, default=1.0, help="weight of identity and triplet loss; 0 learns from the teacher alone")
     parser.add_argument("--joined", type=float, default=0.0, help="share of pictures in random views that get the legs of another one")
@@ -70,6 +72,10 @@ def arguments() -> argparse.Namespace:
         parser.error("--joined needs --labels 0: a joined picture shows none of the identities")
     if args.hybrids > 0 and args.teacher is not None:
         parser.error("--hybrids has no pictures for a --teacher")
+    if args.fresh > max(0, args.views - 2):
+        parser.error(f"--fresh {args.fresh}: expected at most the {max(0, args.views - 2)} random ones of --views")
+    if args.fresh > 0 and args.teacher is not None:
+        parser.error("--fresh has no embeddings of a --teacher")
     if not 0 <= args.hybrids <= IDENTITIES_PER_BATCH - 2:
         parser.error(f"--hybrids {args.hybrids}: expected 0 to {IDENTITIES_PER_BATCH - 2} of the {IDENTITIES_PER_BATCH} identities of a batch")
     return args
@@ -167,14 +173,30 @@ def teacher_views(crops: list[Crop], args: argparse.Namespace) -> torch.Tensor |
     return cached_views("teacher", lambda pictures: torch.from_numpy(teacher.embed_pictures(pictures)), crops, (height, width), args)
 
 
-def epoch_batches(labels: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+def renew_views(maps: torch.Tensor, frozen: FrozenBlocks, pictures: np.ndarray, epoch: int, args: argparse.Namespace) -> None:
+    """Puts `--fresh` new random views into `maps` `[views, n, ...]`, in the place of the oldest."""
+    for count in range(epoch * args.fresh, (epoch + 1) * args.fresh):
+        maps[2 + count % (args.views - 2)] = frozen.maps(views_of(pictures, args.views + count, args))
+
+
+def crops_of(rows: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """4 of one identity's `rows`, none twice while there are others, from as many of its `cameras` `[n]` as can be."""
+    order = rng.permutation(rows)
+    if len(order) < CROPS_PER_IDENTITY:
+        order = np.concatenate([order, rng.choice(rows, CROPS_PER_IDENTITY - len(order))])
+    # The first of each camera go first, then the second ones, and so on.
+    turn = [np.count_nonzero(cameras[order[:place]] == cameras[row]) for place, row in enumerate(order)]
+    return order[np.argsort(turn, kind="stable")][:CROPS_PER_IDENTITY]
+
+
+def epoch_batches(labels: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
     """Batches of 16 identities with 4 crops each; about as many rows as there are crops."""
     by_label = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     count = len(labels) // (IDENTITIES_PER_BATCH * CROPS_PER_IDENTITY)
     order = np.concatenate([rng.permutation(len(by_label)) for _ in range(count * IDENTITIES_PER_BATCH // len(by_label) + 1)])
     batches = []
     for chosen in order[: count * IDENTITIES_PER_BATCH].reshape(count, IDENTITIES_PER_BATCH):
-        rows = [rng.choice(by_label[label], CROPS_PER_IDENTITY, replace=len(by_label[label]) < CROPS_PER_IDENTITY) for label in chosen]
+        rows = [crops_of(by_label[label], cameras, rng) for label in chosen]
         batches.append(np.concatenate(rows))
     return batches
 
@@ -291,14 +313,20 @@ def validate(model: ReidNet, maps: torch.Tensor, first_block: int, lists: tuple[
 
 
 def run_epoch(
-    trainer: Trainer, maps: torch.Tensor, taught: torch.Tensor | None, labels: np.ndarray, hybrids: int, rng: np.random.Generator
+    trainer: Trainer,
+    maps: torch.Tensor,
+    taught: torch.Tensor | None,
+    labels: np.ndarray,
+    cameras: np.ndarray,
+    hybrids: int,
+    rng: np.random.Generator,
 ) -> float:
-    """One pass over about as many rows as there are crops; returns the mean loss."""
+    """One pass over about as many rows as there are crops; `cameras` `[n]` are all alike if they do not matter; returns the mean loss."""
     model = trainer.model
     model.features[trainer.first_block :].train()
     model.neck.train()
     losses = []
-    for rows in epoch_batches(labels, rng):
+    for rows in epoch_batches(labels, cameras, rng):
         views = rng.integers(0, len(maps), len(rows))
         chosen = torch.from_numpy(views), torch.from_numpy(rows)
         batch, groups = maps[chosen].float(), torch.from_numpy(labels[rows])
@@ -345,6 +373,8 @@ def main() -> None:
         identities = [identity for place, identity in enumerate(identities) if place % args.folds != args.held_out]
         crops = [crop for crop in crops if crop.identity in set(identities)]
     labels = np.array([identities.index(crop.identity) for crop in crops])
+    cameras = np.array([crop.camera if args.cameras else 0 for crop in crops])
+    pictures = load_crops(crops, *model.size)
     started = time.time()
     frozen = FrozenBlocks(model, args.first_block, args.threads)
     maps = cached_views(f"maps-{args.first_block}", frozen.maps, crops, model.size, args)
@@ -357,10 +387,14 @@ def main() -> None:
     trainer = Trainer(model, len(identities), steps, args)
     if args.resume and (args.out / "last.pt").exists():
         trainer.restore(torch.load(args.out / "last.pt", weights_only=True))
+        # The views that the last epoch had.
+        for epoch in range(max(0, trainer.epoch - math.ceil((args.views - 2) / max(1, args.fresh))), trainer.epoch):
+            renew_views(maps, frozen, pictures, epoch, args)
     while trainer.epoch < args.epochs:
         started = time.time()
         # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
-        loss = run_epoch(trainer, maps, taught, labels, args.hybrids, np.random.default_rng([args.seed, trainer.epoch]))
+        renew_views(maps, frozen, pictures, trainer.epoch, args)
+        loss = run_epoch(trainer, maps, taught, labels, cameras, args.hybrids, np.random.default_rng([args.seed, trainer.epoch]))
         mean_ap, rank_1 = validate(trainer.average, val_maps, args.first_block, lists)
         trainer.epoch += 1
         print(f"epoch {trainer.epoch:2} loss {loss:.3f} val mAP {mean_ap:.1f} R1 {rank_1:.1f} {time.time() - started:.0f} s", flush=True)
