@@ -46,10 +46,10 @@ def parse(path: Path) -> Crop:
 
 
 class Market:
-    """The folder `data/market1501` below `shared`."""
+    """`images` and `splits.json`: in `shared` itself (crops of your own), else in `data/market1501` below it."""
 
     def __init__(self, shared: Path) -> None:
-        self.root = shared / "data" / "market1501"
+        self.root = shared if (shared / "splits.json").is_file() else shared / "data" / "market1501"
         self.splits = json.loads((self.root / "splits.json").read_text())
 
     def identities(self, split: str) -> list[Crop]:
@@ -80,9 +80,9 @@ def load_crops(crops: list[Crop], height: int, width: int) -> np.ndarray:
 
 
 def random_train_crops(shared: Path, count: int, seed: int) -> list[Crop]:
-    """`count` training crops drawn at random."""
+    """`count` training crops drawn at random, all if there are fewer."""
     crops = Market(shared).identities("train")
-    chosen = np.random.default_rng(seed).choice(len(crops), count, replace=False)
+    chosen = np.random.default_rng(seed).choice(len(crops), min(count, len(crops)), replace=False)
     return [crops[index] for index in chosen]
 
 

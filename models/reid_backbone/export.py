@@ -69,11 +69,13 @@ def fold_neck(project: nn.Linear, neck: nn.BatchNorm1d) -> nn.Linear:
     return head
 
 
-def load(checkpoint: Path) -> ReidNet:
-    """The trained network of a checkpoint, in eval mode."""
-    stored = torch.load(checkpoint, weights_only=True)
-    model = ReidNet(**stored["config"])
-    model.load_state_dict(stored["weights"])
+def load(*checkpoints: Path) -> ReidNet:
+    """The trained network of a checkpoint, or the one with the mean of their weights, in eval mode."""
+    stored = [torch.load(checkpoint, weights_only=True) for checkpoint in checkpoints]
+    if any(other["config"] != stored[0]["config"] for other in stored):
+        raise SystemExit("the checkpoints are of networks of different shapes: there is no mean of them")
+    model = ReidNet(**stored[0]["config"])
+    model.load_state_dict({name: torch.stack([one["weights"][name] for one in stored]).float().mean(dim=0) for name in stored[0]["weights"]})
     return model.eval()
 
 
@@ -106,14 +108,14 @@ def main() -> None:
     parser.add_argument("--crops", type=int, default=128, help="training crops the channel ranges are taken from")
     parser.add_argument("--rounding-crops", type=int, default=64)
     parser.add_argument("--seed", type=int, default=2)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="of several the mean of their weights")
     parser.add_argument("--out", type=Path, required=True, help="float ONNX file")
     parser.add_argument("--rounded", type=Path, help="float ONNX file with weights on the int8 grid")
     parser.add_argument("--like", type=Path, help="ONNX file of an earlier training, whose embeddings these shall resemble")
     parser.add_argument("--like-crops", type=int, default=2048, help="training crops the rotation is found on")
     args = parser.parse_args()
 
-    model = load(args.checkpoint)
+    model = load(*args.checkpoint)
     pictures = random_train_pictures(args.shared, args.crops, *model.size, args.seed)
     # The first is kept out of the ranges: it checks the result.
     images, seen = torch.from_numpy(normalise(pictures)).split([1, len(pictures) - 1])

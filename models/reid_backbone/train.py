@@ -34,7 +34,6 @@ from data import DEFAULT_SHARED, Crop, Market, load_crops, normalise, retrieval_
 from export import fold_block
 from model import BLOCKS, EMBEDDING_WIDTH, ReidNet
 
-IDENTITIES_PER_BATCH = 16
 CROPS_PER_IDENTITY = 4
 Compute = Callable[[np.ndarray], torch.Tensor]
 SHAPE = {"height": 192, "width": 96, "last_stride": 1, "stripes": 3, "blocks": BLOCKS}
@@ -56,7 +55,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", type=Path, help="ONNX file whose embeddings are to be given")
     parser.add_argument("--labels", type=float, default=1.0, help="weight of identity and triplet loss; 0 learns from the teacher alone")
     parser.add_argument("--joined", type=float, default=0.0, help="share of pictures in random views that get the legs of another one")
-    parser.add_argument("--hybrids", type=int, default=0, help="identities of a batch, of 16, that are the upper part of one other and the lower part of another")
+    parser.add_argument("--centre", type=float, default=0.0, help="weight of the centre loss beside identity and triplet loss")
+    parser.add_argument("--people", type=int, default=16, help="identities of a batch")
+    parser.add_argument("--hybrids", type=int, default=0, help="identities of a batch that are the upper part of one other and the lower part of another")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate of head and neck")
     parser.add_argument("--trunk-rate", type=float, default=0.3, help="the trunk's rate relative to --rate")
@@ -76,8 +77,8 @@ def arguments() -> argparse.Namespace:
         parser.error(f"--fresh {args.fresh}: expected at most the {max(0, args.views - 2)} random ones of --views")
     if args.fresh > 0 and args.teacher is not None:
         parser.error("--fresh has no embeddings of a --teacher")
-    if not 0 <= args.hybrids <= IDENTITIES_PER_BATCH - 2:
-        parser.error(f"--hybrids {args.hybrids}: expected 0 to {IDENTITIES_PER_BATCH - 2} of the {IDENTITIES_PER_BATCH} identities of a batch")
+    if not 0 <= args.hybrids <= args.people - 2:
+        parser.error(f"--hybrids {args.hybrids}: expected 0 to {args.people - 2} of the {args.people} identities of a batch")
     return args
 
 
@@ -189,13 +190,13 @@ def crops_of(rows: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) ->
     return order[np.argsort(turn, kind="stable")][:CROPS_PER_IDENTITY]
 
 
-def epoch_batches(labels: np.ndarray, cameras: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-    """Batches of 16 identities with 4 crops each; about as many rows as there are crops."""
+def epoch_batches(labels: np.ndarray, cameras: np.ndarray, people: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Batches of `people` identities with 4 crops each; about as many rows as there are crops."""
     by_label = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
-    count = len(labels) // (IDENTITIES_PER_BATCH * CROPS_PER_IDENTITY)
-    order = np.concatenate([rng.permutation(len(by_label)) for _ in range(count * IDENTITIES_PER_BATCH // len(by_label) + 1)])
+    count = len(labels) // (people * CROPS_PER_IDENTITY)
+    order = np.concatenate([rng.permutation(len(by_label)) for _ in range(count * people // len(by_label) + 1)])
     batches = []
-    for chosen in order[: count * IDENTITIES_PER_BATCH].reshape(count, IDENTITIES_PER_BATCH):
+    for chosen in order[: count * people].reshape(count, people):
         rows = [crops_of(by_label[label], cameras, rng) for label in chosen]
         batches.append(np.concatenate(rows))
     return batches
@@ -221,7 +222,7 @@ def hybrid_people(maps: torch.Tensor, targets: torch.Tensor, groups: torch.Tenso
     person of its own, in `targets` `[B, identities]` each of the two by its share of the height.
     """
     height = maps.shape[2]
-    real = IDENTITIES_PER_BATCH - count
+    real = len(targets) // CROPS_PER_IDENTITY - count
     order = rng.permutation(real)
     for hybrid in range(count):
         above, below = order[hybrid % real], order[(hybrid + 1) % real]
@@ -243,13 +244,49 @@ def batch_hard_triplet(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     return F.softplus(hardest_positive - hardest_negative).mean()
 
 
+class Centres:
+    """The centre loss (Wen et al., ECCV 2016): half the squared distance of a row to the running mean of its identity."""
+
+    RATE = 0.5
+
+    def __init__(self, identities: int) -> None:
+        self.means = torch.zeros(identities, EMBEDDING_WIDTH)
+        self.seen = torch.zeros(identities, dtype=torch.bool)
+
+    def loss(self, rows: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Mean over the rows `[B, D]` of known identities, after their centres moved (equation 4); hybrids have no centre."""
+        known = groups < len(self.means)
+        rows, groups = rows[known], groups[known]
+        self.follow(rows.detach(), groups)
+        return 0.5 * (rows - self.means[groups]).square().sum(dim=1).mean()
+
+    def follow(self, rows: torch.Tensor, groups: torch.Tensor) -> None:
+        """Moves the centres of the batch towards its rows; one that was never seen starts at their mean."""
+        count = torch.zeros(len(self.means)).index_add_(0, groups, torch.ones(len(rows)))[:, None]
+        total = torch.zeros_like(self.means).index_add_(0, groups, rows)
+        moved = self.means + self.RATE * (total - count * self.means) / (1 + count)
+        started = total / count.clamp(min=1)
+        self.means = torch.where(self.seen[:, None], moved, started)
+        self.seen |= count[:, 0] > 0
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        return {"means": self.means, "seen": self.seen}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        self.means, self.seen = state["means"], state["seen"]
+
+
 class Trainer:
     """Everything that changes during training, so that it can be stored and resumed."""
+
+    PARTS = ("model", "average", "classifier", "centres", "optimizer", "schedule")
 
     def __init__(self, model: ReidNet, identities: int, steps: int, args: argparse.Namespace) -> None:
         self.model = model
         self.first_block = args.first_block
         self.label_weight = args.labels
+        self.centre_weight = args.centre
+        self.centres = Centres(identities)
         self.classifier = nn.Linear(EMBEDDING_WIDTH, identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         trained = model.features[args.first_block :].parameters()
@@ -276,6 +313,8 @@ class Trainer:
         if self.label_weight > 0:
             identity = F.cross_entropy(logits.float(), targets, label_smoothing=0.1)
             loss = self.label_weight * (identity + batch_hard_triplet(before.float(), groups))
+            if self.centre_weight > 0:
+                loss = loss + self.centre_weight * self.centres.loss(before.float(), groups)
         if taught is not None:
             loss = loss + (1 - F.cosine_similarity(after.float(), taught)).mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -294,11 +333,10 @@ class Trainer:
                 value.lerp_(current[name], 1 - keep)
 
     def state(self) -> dict:
-        parts = ("model", "average", "classifier", "optimizer", "schedule")
-        return {part: getattr(self, part).state_dict() for part in parts} | {"epoch": self.epoch, "best": self.best}
+        return {part: getattr(self, part).state_dict() for part in self.PARTS} | {"epoch": self.epoch, "best": self.best}
 
     def restore(self, state: dict) -> None:
-        for part in ("model", "average", "classifier", "optimizer", "schedule"):
+        for part in self.PARTS:
             getattr(self, part).load_state_dict(state[part])
         self.epoch, self.best = state["epoch"], state["best"]
 
@@ -318,20 +356,21 @@ def run_epoch(
     taught: torch.Tensor | None,
     labels: np.ndarray,
     cameras: np.ndarray,
-    hybrids: int,
-    rng: np.random.Generator,
+    args: argparse.Namespace,
 ) -> float:
     """One pass over about as many rows as there are crops; `cameras` `[n]` are all alike if they do not matter; returns the mean loss."""
+    # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
+    rng = np.random.default_rng([args.seed, trainer.epoch])
     model = trainer.model
     model.features[trainer.first_block :].train()
     model.neck.train()
     losses = []
-    for rows in epoch_batches(labels, cameras, rng):
+    for rows in epoch_batches(labels, cameras, args.people, rng):
         views = rng.integers(0, len(maps), len(rows))
         chosen = torch.from_numpy(views), torch.from_numpy(rows)
         batch, groups = maps[chosen].float(), torch.from_numpy(labels[rows])
         targets = F.one_hot(groups, labels.max() + 1).float()
-        hybrid_people(batch, targets, groups, hybrids, rng)
+        hybrid_people(batch, targets, groups, args.hybrids, rng)
         batch = erase(batch, rng).contiguous(memory_format=torch.channels_last)
         losses.append(trainer.step(batch, targets, groups, None if taught is None else taught[chosen].float()))
     return float(np.mean(losses))
@@ -383,7 +422,7 @@ def main() -> None:
     val_maps = frozen.maps(load_crops([*lists[0], *lists[1]], *model.size))
     print(f"cached {tuple(maps.shape)} in {time.time() - started:.0f} s", flush=True)
 
-    steps = args.epochs * (len(crops) // (IDENTITIES_PER_BATCH * CROPS_PER_IDENTITY))
+    steps = args.epochs * (len(crops) // (args.people * CROPS_PER_IDENTITY))
     trainer = Trainer(model, len(identities), steps, args)
     if args.resume and (args.out / "last.pt").exists():
         trainer.restore(torch.load(args.out / "last.pt", weights_only=True))
@@ -392,9 +431,8 @@ def main() -> None:
             renew_views(maps, frozen, pictures, epoch, args)
     while trainer.epoch < args.epochs:
         started = time.time()
-        # A stream per epoch, so that a resumed run sees the batches an uninterrupted one would have.
         renew_views(maps, frozen, pictures, trainer.epoch, args)
-        loss = run_epoch(trainer, maps, taught, labels, cameras, args.hybrids, np.random.default_rng([args.seed, trainer.epoch]))
+        loss = run_epoch(trainer, maps, taught, labels, cameras, args)
         mean_ap, rank_1 = validate(trainer.average, val_maps, args.first_block, lists)
         trainer.epoch += 1
         print(f"epoch {trainer.epoch:2} loss {loss:.3f} val mAP {mean_ap:.1f} R1 {rank_1:.1f} {time.time() - started:.0f} s", flush=True)
