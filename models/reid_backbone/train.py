@@ -244,16 +244,17 @@ def batch_hard_triplet(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor
     return F.softplus(hardest_positive - hardest_negative).mean()
 
 
-class Centres:
+class CentreLoss(nn.Module):
     """The centre loss (Wen et al., ECCV 2016): half the squared distance of a row to the running mean of its identity."""
 
     RATE = 0.5
 
     def __init__(self, identities: int) -> None:
-        self.means = torch.zeros(identities, EMBEDDING_WIDTH)
-        self.seen = torch.zeros(identities, dtype=torch.bool)
+        super().__init__()
+        # Zeros: not seen yet.
+        self.register_buffer("means", torch.zeros(identities, EMBEDDING_WIDTH))
 
-    def loss(self, rows: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
         """Mean over the rows `[B, D]` of known identities, after their centres moved (equation 4); hybrids have no centre."""
         known = groups < len(self.means)
         rows, groups = rows[known], groups[known]
@@ -266,27 +267,20 @@ class Centres:
         total = torch.zeros_like(self.means).index_add_(0, groups, rows)
         moved = self.means + self.RATE * (total - count * self.means) / (1 + count)
         started = total / count.clamp(min=1)
-        self.means = torch.where(self.seen[:, None], moved, started)
-        self.seen |= count[:, 0] > 0
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        return {"means": self.means, "seen": self.seen}
-
-    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        self.means, self.seen = state["means"], state["seen"]
+        self.means = torch.where(self.means.any(dim=1, keepdim=True), moved, started)
 
 
 class Trainer:
     """Everything that changes during training, so that it can be stored and resumed."""
 
-    PARTS = ("model", "average", "classifier", "centres", "optimizer", "schedule")
+    PARTS = ("model", "average", "classifier", "centre_loss", "optimizer", "schedule")
 
     def __init__(self, model: ReidNet, identities: int, steps: int, args: argparse.Namespace) -> None:
         self.model = model
         self.first_block = args.first_block
         self.label_weight = args.labels
         self.centre_weight = args.centre
-        self.centres = Centres(identities)
+        self.centre_loss = CentreLoss(identities)
         self.classifier = nn.Linear(EMBEDDING_WIDTH, identities, bias=False)
         nn.init.normal_(self.classifier.weight, std=0.001)
         trained = model.features[args.first_block :].parameters()
@@ -314,7 +308,7 @@ class Trainer:
             identity = F.cross_entropy(logits.float(), targets, label_smoothing=0.1)
             loss = self.label_weight * (identity + batch_hard_triplet(before.float(), groups))
             if self.centre_weight > 0:
-                loss = loss + self.centre_weight * self.centres.loss(before.float(), groups)
+                loss = loss + self.centre_weight * self.centre_loss(before.float(), groups)
         if taught is not None:
             loss = loss + (1 - F.cosine_similarity(after.float(), taught)).mean()
         self.optimizer.zero_grad(set_to_none=True)
